@@ -1,0 +1,63 @@
+"""Files that are either the old ones or the new ones, whatever happens.
+
+A write goes to a temporary name in the same folder, is synced, and takes the final
+name by one rename; then the folder is synced too, without which the rename itself may
+be lost. Temporary names begin with `.tmp-`, so that a sweep can tell them.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tl_pipeline.digest import Json, canonical_json
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+def write_atomically(path: Path, data: bytes | memoryview) -> None:
+    """Replaces a file's content in one step that survives a crash.
+
+    Raises:
+      OSError: The disk is full, the folder is missing, and so on; the old content, if
+        there was any, is untouched, and the temporary file is gone.
+    """
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{os.getpid()}")
+    try:
+        with temporary.open("wb", buffering=0) as file:
+            view = memoryview(data)
+            while len(view):  # an unbuffered write may take less than it was given
+                view = view[file.write(view) :]
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable: renames, new files, removals."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Json) -> None:
+    """Replaces a file by a value's canonical JSON and a newline, atomically."""
+    write_atomically(path, (canonical_json(value) + "\n").encode())
+
+
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Json]]) -> None:
+    """Replaces a file by one canonical JSON object a line, atomically."""
+    text = "".join(canonical_json(row) + "\n" for row in rows)
+    write_atomically(path, text.encode())
+
+
+def read_jsonl(path: Path) -> list[dict[str, Json]]:
+    """Reads a file of one JSON object a line; a missing file has no lines."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text().splitlines() if line]
