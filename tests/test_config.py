@@ -1,0 +1,73 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from tl_pipeline.config import load_config, make_config, write_template
+from tl_pipeline.errors import ConfigError
+
+LEAST = {"data": {"source": "photos"}, "backbone": {"name": "mobilenet_v2"}}
+
+
+def test_the_template_is_a_valid_configuration_at_its_defaults():
+    text = write_template(source='a "b"', backbone="mobilenet_v2", weights="w\\h5")
+    config = make_config(tomllib.loads(text), where="template")
+    assert config.data.source == 'a "b"'
+    assert config.backbone.weights == "w\\h5"
+    assert config.heads == make_config(LEAST, where="least").heads
+
+
+def test_unknown_keys_are_listed_at_once_with_the_known_ones():
+    with pytest.raises(ConfigError) as caught:
+        make_config(
+            {**LEAST, "data": {"sorce": "x", "source": "y"}, "heads": {"kind": 1}},
+            where="p.toml",
+        )
+    message = str(caught.value)
+    assert "p.toml" in message
+    assert "data.sorce: unknown key; known are source, name" in message
+    assert "heads.kind: unknown key; known are kinds" in message
+
+
+def test_an_unknown_section_lists_the_sections():
+    with pytest.raises(ConfigError, match="dta: unknown key; known are data, backbone"):
+        make_config({**LEAST, "dta": {}}, where="p.toml")
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("data", "val_size", 1.0),
+        ("data", "max_failures", -0.1),
+        ("backbone", "features", []),
+        ("store", "dtype", "bfloat16"),
+        ("store", "batch_size", 0),
+        ("heads", "kinds", ["forest"]),
+        ("heads", "l2", [0.0]),
+        ("heads", "n_seeds", 0),
+    ],
+)
+def test_an_unfit_value_is_named_with_its_key(section: str, key: str, value: object):
+    values = {**LEAST, section: {**LEAST.get(section, {}), key: value}}
+    with pytest.raises(ConfigError, match=rf"{section}\.{key}.*found"):
+        make_config(values, where="p.toml")
+
+
+def test_a_missing_file_names_the_command_that_writes_one(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"none.toml.*tl-pipeline init"):
+        load_config(tmp_path / "none.toml")
+
+
+def test_a_file_that_is_not_toml_says_where(tmp_path: Path):
+    path = tmp_path / "p.toml"
+    path.write_text("[data]\nsource = \n")
+    with pytest.raises(ConfigError, match="line 2"):
+        load_config(path)
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_config(path)
+
+
+def test_a_configuration_survives_json():
+    config = make_config(LEAST, where="x")
+    assert make_config(config.to_json(), where="y") == config

@@ -1,0 +1,214 @@
+"""`pipeline.toml`: every key of a pipeline, validated whole before anything starts.
+
+A default is written here and nowhere else. Unknown keys are errors that list the known
+ones. Each key's description is also its comment in the file that `init` writes.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic import Field
+
+from tl_pipeline.digest import Json
+from tl_pipeline.errors import ConfigError
+
+Name = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class _Section(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(_Section):
+    """The dataset: where its bytes are, and how it is split."""
+
+    source: Name = Field(description="a folder, or a built-in: builtin:digits")
+    name: Name | None = Field(None, description="default: the folder's name")
+    exclude: tuple[Name, ...] = Field((), description="patterns of ids to leave out")
+    val_size: Share = Field(0.15, description="share, where the data has no split")
+    test_size: Share = Field(0.15, description="likewise")
+    max_failures: Share = Field(
+        0.01, description="share of examples that may fail before heads are not trained"
+    )
+
+
+class BackboneConfig(_Section):
+    """The frozen network and the outputs of it that are cached."""
+
+    name: Name = Field(description="see `tl-pipeline backbone ls`")
+    weights: Name = Field(
+        "pretrained", description="a file, pretrained, or random:SEED"
+    )
+    features: tuple[Name, ...] = Field(
+        ("pool",), min_length=1, description="OUTPUT or OUTPUT:avg|max|flatten|none"
+    )
+    compute_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="float32 or bfloat16"
+    )
+
+
+class StoreConfig(_Section):
+    """The feature stores."""
+
+    root: Name = Field("stores", description="the folder that holds the stores")
+    dtype: Literal["float16", "float32"] = Field(
+        "float16", description="float16 or float32"
+    )
+    batch_size: int = Field(
+        32, ge=1, le=4096, description="fixed when a store is made, then the store's"
+    )
+
+
+class HeadsConfig(_Section):
+    """What is trained on the cached features."""
+
+    kinds: tuple[Literal["linear"], ...] = Field(
+        ("linear",), min_length=1, description="linear: logistic regression"
+    )
+    l2: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (), description="strengths to choose from; empty: a grid over 1e-6 .. 1e2"
+    )
+    n_seeds: int = Field(
+        3, ge=1, le=100, description="repetitions where something is random"
+    )
+
+
+class BaselinesConfig(_Section):
+    """What the head is compared with, to say whether the transfer helped."""
+
+    names: tuple[Name, ...] = Field(
+        ("pixels", "random:0"),
+        description="pixels, and random:SEED for the same network untrained",
+    )
+    shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (5,), description="also compare at so many labeled examples a class"
+    )
+    n_train: int = Field(
+        2000, ge=2, description="baselines run on at most so many train examples"
+    )
+    n_test: int = Field(2000, ge=1, description="likewise, of val and of test each")
+
+
+class RunConfig(_Section):
+    """Where runs are kept."""
+
+    root: Name = Field("runs", description="the folder that holds the runs")
+
+
+class PipelineConfig(_Section):
+    """One pipeline, as `pipeline.toml` describes it."""
+
+    data: DataConfig
+    backbone: BackboneConfig
+    store: StoreConfig = StoreConfig()  # pyright: ignore[reportCallIssue]
+    heads: HeadsConfig = HeadsConfig()  # pyright: ignore[reportCallIssue]
+    baselines: BaselinesConfig = BaselinesConfig()  # pyright: ignore[reportCallIssue]
+    run: RunConfig = RunConfig()  # pyright: ignore[reportCallIssue]
+
+    def to_json(self) -> dict[str, Json]:
+        """Returns every key with its value, as plain data."""
+        return self.model_dump(mode="json")
+
+
+def load_config(path: Path) -> PipelineConfig:
+    """Reads and validates a `pipeline.toml`.
+
+    Relative paths in it are kept as they are: they are relative to where the command
+    runs, like the ones typed on a command line.
+
+    Raises:
+      ConfigError: The file is missing, is not TOML, or holds unknown or unfit keys;
+        all of those are listed at once.
+    """
+    try:
+        values = tomllib.loads(path.read_text())
+    except (FileNotFoundError, IsADirectoryError):
+        raise ConfigError(
+            f"Asked for the configuration {path}: there is no such file. "
+            "`tl-pipeline init` writes one."
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"Configuration {path} is not TOML: {error}. Mend that line."
+        ) from None
+    return make_config(values, where=str(path))
+
+
+def make_config(values: Mapping[str, Any], *, where: str) -> PipelineConfig:
+    """Validates a configuration given as nested plain data.
+
+    Args:
+      values: Sections of keys, as TOML or JSON gives them.
+      where: What the message calls it: a path, or "the command line".
+
+    Raises:
+      ConfigError: Unknown or unfit keys; all of them are listed at once.
+    """
+    try:
+        return PipelineConfig.model_validate(dict(values))
+    except pydantic.ValidationError as error:
+        lines = "\n".join(f"  {_explain(detail)}" for detail in error.errors())
+        raise ConfigError(
+            f"Configuration {where} cannot be used:\n{lines}\n"
+            "`tl-pipeline init` writes a commented one with every key."
+        ) from None
+
+
+def write_template(*, source: str, backbone: str, weights: str) -> str:
+    """Writes a commented `pipeline.toml` with every key at its default.
+
+    Args:
+      source: The dataset, for `[data] source`.
+      backbone: For `[backbone] name`.
+      weights: For `[backbone] weights`.
+    """
+    given = {
+        ("data", "source"): source,
+        ("backbone", "name"): backbone,
+        ("backbone", "weights"): weights,
+    }
+    lines: list[str] = []
+    for section, field in PipelineConfig.model_fields.items():
+        model = _section_model(field.annotation)
+        lines += [f"# {model.__doc__}", f"[{section}]"]
+        for key, info in model.model_fields.items():
+            value = given.get((section, key), info.default)
+            setting = f"{key} = {_toml(value)}"
+            # TOML has no null: a key without a value stands as a comment.
+            setting = f"# {setting}" if value is None else setting
+            lines.append(f"{setting}  # {info.description}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _section_model(annotation: object) -> type[_Section]:
+    assert isinstance(annotation, type) and issubclass(annotation, _Section)
+    return annotation
+
+
+def _toml(value: object) -> str:
+    if value is None:
+        return '""'
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, Sequence):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return str(value)
+
+
+def _explain(detail: Mapping[str, Any]) -> str:
+    location = detail["loc"]
+    key = ".".join(str(part) for part in location)
+    if detail["type"] != "extra_forbidden":
+        found = "" if detail["type"] == "missing" else f", found {detail['input']!r}"
+        return f"{key}: {detail['msg']}{found}"
+    model: type[_Section] = PipelineConfig
+    for part in location[:-1]:
+        model = _section_model(model.model_fields[str(part)].annotation)
+    return f"{key}: unknown key; known are {', '.join(model.model_fields)}"
