@@ -13,6 +13,7 @@
         ├── StoreError            a feature store that cannot be written or read
         │   ├── StoreDamagedError bytes that are not the ones committed
         │   └── StoreLockedError  another process holds the store
+        ├── RunDamagedError       a run whose files are not the ones written
         ├── ParityError           stored rows differ from rows computed now
         ├── TooManyFailuresError  more examples failed than the config allows
         └── TrainingError         a training that ended in non-finite numbers
@@ -80,6 +81,10 @@ class StoreDamagedError(StoreError):
 
 class StoreLockedError(StoreError):
     """Another process holds the store's lock."""
+
+
+class RunDamagedError(FailedError):
+    """A run whose files are not the ones that were written."""
 
 
 class ParityError(FailedError):

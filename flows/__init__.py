@@ -1,0 +1,10 @@
+"""Prefect, and nothing else: thin tasks over the stages, and the flows of them.
+
+Importing this package decides, before Prefect reads its settings, that neither its
+client nor a temporary server it starts reports to anyone; what is set wins.
+"""
+
+import os
+
+os.environ.setdefault("DO_NOT_TRACK", "1")
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")

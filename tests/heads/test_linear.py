@@ -1,0 +1,263 @@
+"""Linear heads: scikit-learn's optimum, on every shape, in any company."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+
+from tl_pipeline.errors import (
+    ConfigError,
+    DatasetError,
+    FeatureShapeError,
+    TrainingError,
+)
+from tl_pipeline.heads import linear
+from tl_pipeline.heads.grid import L2_GRID, sklearn_c
+from tl_pipeline.heads.head import softmax
+from tl_pipeline.heads.linear import fit_linear, predict_logits
+from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
+
+
+def digits() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    features, targets = load_digits(return_X_y=True)
+    standardizer = fit_standardizer(features[:1000])
+    features = apply_standardizer(standardizer, features)
+    return features[:1000], targets[:1000], features[1000:], targets[1000:]
+
+
+def ill_conditioned(
+    n_train: int = 245, n_test: int = 153, width: int = 1280
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rectified features of a spectrum that falls over three decades, two classes."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 2, n_train + n_test)
+    hidden = rng.normal(size=(len(targets), 60))
+    hidden[:, :4] += 1.5 * targets[:, None]
+    mixing = rng.normal(size=(60, width)) * np.logspace(0, -3, 60)[:, None]
+    features = np.maximum(hidden @ mixing + 0.5, 0)
+    features = apply_standardizer(fit_standardizer(features[:n_train]), features)
+    return (
+        features[:n_train],
+        targets[:n_train],
+        features[n_train:],
+        targets[n_train:],
+    )
+
+
+def objective(
+    kernel: np.ndarray,
+    bias: np.ndarray,
+    features: np.ndarray,
+    targets: np.ndarray,
+    l2: float,
+    weight: np.ndarray | None = None,
+) -> float:
+    """The objective in float64, written from its definition; `kernel` is [D, K]."""
+    logits = features.astype(np.float64) @ kernel + bias
+    losses = (
+        np.logaddexp.reduce(logits, axis=1) - logits[np.arange(len(logits)), targets]
+    )
+    if kernel.shape[1] == 2:  # one difference of kernels, as scikit-learn has it
+        norm = float(((kernel[:, 1] - kernel[:, 0]) ** 2).sum())
+    else:
+        norm = float((kernel.astype(np.float64) ** 2).sum())
+    return float(np.average(losses, weights=weight)) + l2 / 2 * norm
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("data", [digits, ill_conditioned])
+def test_heads_reach_the_optimum_of_scikit_learn_at_every_strength(data):
+    train, targets, test, _ = data()
+    n_classes = int(targets.max()) + 1
+    heads = fit_linear(train, targets, n_classes=n_classes, l2=L2_GRID)
+    assert heads.converged.all()
+    logits = predict_logits(heads, test)
+    agreeing = []
+    for index in range(0, len(L2_GRID), 4):
+        l2 = L2_GRID[index]
+        oracle = LogisticRegression(
+            C=sklearn_c(l2, len(train)), tol=1e-9, max_iter=3000
+        ).fit(train.astype(np.float64), targets)
+        kernel, bias = oracle.coef_.T, oracle.intercept_
+        if n_classes == 2:
+            kernel, bias = kernel * [[0, 1]], bias * [0, 1]
+        best = objective(kernel, bias, train, targets, l2)
+        ours = objective(
+            heads.kernel[index].astype(np.float64),
+            heads.bias[index],
+            train,
+            targets,
+            l2,
+        )
+        assert ours <= best * (1 + 1e-4)
+        assert heads.loss[index] == pytest.approx(ours, rel=1e-4)
+        agreeing.append(logits[index].argmax(axis=1) == oracle.predict(test))
+    assert np.mean(agreeing) >= 0.999
+
+
+def test_no_direction_descends_from_where_the_search_ended():
+    train, targets, _, _ = digits()
+    l2 = 1e-3
+    heads = fit_linear(train, targets, n_classes=10, l2=[l2])
+    kernel, bias = heads.kernel[0].astype(np.float64), heads.bias[0].astype(np.float64)
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        along = rng.normal(size=kernel.shape), rng.normal(size=bias.shape)
+        length = np.sqrt((along[0] ** 2).sum() + (along[1] ** 2).sum())
+        step = 1e-4 / length
+        ahead, behind = (
+            objective(
+                kernel + sign * step * along[0],
+                bias + sign * step * along[1],
+                train,
+                targets,
+                l2,
+            )
+            for sign in (1, -1)
+        )
+        # The slope by central differences; at the start, a kernel of 0, it is above 0.1
+        # along the gradient.
+        assert abs(ahead - behind) / 2e-4 < 2e-4
+
+
+def awkward_cases() -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
+    rng = np.random.default_rng(2)
+    plain = rng.normal(size=(40, 6))
+    targets = np.arange(40) % 3
+    constant = plain * [1, 1, 0, 1, 1, 1]
+    return {
+        "two classes": (plain, targets % 2, 2),
+        "more features than rows": (rng.normal(size=(12, 50)), np.arange(12) % 3, 3),
+        "a constant feature": (constant, targets, 3),
+        "twin rows and twin features": (np.tile(plain[:5], (8, 2)), targets, 3),
+        "a class without an example": (plain, np.where(targets == 1, 3, targets), 4),
+        "one row a class": (np.eye(5), np.arange(5), 5),
+        "a single feature": (plain[:, :1], targets, 3),
+        "features of very different size": (plain * 10.0 ** np.arange(6), targets, 3),
+    }
+
+
+@pytest.mark.parametrize("case", awkward_cases())
+def test_awkward_shapes_converge_to_a_better_loss_than_no_kernel(case: str):
+    features, targets, n_classes = awkward_cases()[case]
+    heads = fit_linear(features, targets, n_classes=n_classes, l2=[1e-4, 1e-2, 1.0])
+    assert heads.kernel.shape == (3, features.shape[1], n_classes)
+    assert heads.bias.shape == (3, n_classes)
+    assert heads.converged.all()
+    shares = np.bincount(targets, minlength=n_classes) / len(targets)
+    entropy = -sum(share * np.log(share) for share in shares if share)
+    assert (heads.loss <= entropy * (1 + 1e-6)).all()
+    assert (np.diff(heads.loss) >= 0).all()  # a stronger penalty cannot lower it
+    probabilities = softmax(predict_logits(heads, features))
+    assert (probabilities[..., shares == 0] < 1e-6).all()
+    np.testing.assert_allclose(probabilities.sum(axis=2), 1, atol=1e-12)
+    # The bias is free, so on average each class is given its share of the rows.
+    np.testing.assert_allclose(
+        probabilities.mean(axis=1), np.tile(shares, (3, 1)), atol=2e-3
+    )
+
+
+def test_the_same_input_gives_the_same_bytes():
+    train, targets, _, _ = digits()
+    first, second = (
+        fit_linear(train, targets, n_classes=10, l2=[1e-2, 1e-3]) for _ in range(2)
+    )
+    for a, b in zip(first, second, strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_many_heads_at_once_equal_one_at_a_time_and_chunk_by_chunk(monkeypatch):
+    train, targets, _, _ = digits()
+    l2 = [1e-3, 1.0, 1e-2, 1e-1, 1e-4]
+    together = fit_linear(train, targets, n_classes=10, l2=l2, tol=1e-8)
+    alone = [fit_linear(train, targets, n_classes=10, l2=[one], tol=1e-8) for one in l2]
+    # Room for two heads at a time: 3 chunks, the last of them filled up.
+    monkeypatch.setattr(linear, "WORKING_BYTES", 2 * 4 * 10 * (5 * 1000 + 28 * 64))
+    chunked = fit_linear(train, targets, n_classes=10, l2=l2, tol=1e-8)
+    for index in range(len(l2)):
+        assert alone[index].loss[0] == pytest.approx(together.loss[index], rel=1e-5)
+        assert chunked.loss[index] == pytest.approx(together.loss[index], rel=1e-5)
+        expected = softmax(predict_logits(together, train)[index])
+        for other in (alone[index], chunked):
+            row = 0 if other is alone[index] else index
+            np.testing.assert_allclose(
+                softmax(predict_logits(other, train)[row]), expected, atol=2e-3
+            )
+
+
+def test_a_weight_of_zero_equals_dropping_the_row():
+    train, targets, _, _ = digits()
+    train, targets = train[:300], targets[:300]
+    kept = np.arange(300) % 3 > 0
+    weighted = fit_linear(
+        train, targets, n_classes=10, l2=[1e-2, 1e-2], sample_weight=[kept, ~kept]
+    )
+    for index, rows in enumerate((kept, ~kept)):
+        dropped = fit_linear(train[rows], targets[rows], n_classes=10, l2=[1e-2])
+        assert weighted.loss[index] == pytest.approx(dropped.loss[0], rel=1e-5)
+        np.testing.assert_allclose(
+            softmax(predict_logits(weighted, train)[index]),
+            softmax(predict_logits(dropped, train)[0]),
+            atol=5e-3,
+        )
+
+
+def test_weights_count_as_repeated_rows():
+    train, targets, _, _ = digits()
+    train, targets = train[:200], targets[:200]
+    weight = np.arange(200) % 3
+    weighted = fit_linear(train, targets, n_classes=10, l2=[1e-2], sample_weight=weight)
+    found = objective(
+        weighted.kernel[0].astype(np.float64),
+        weighted.bias[0],
+        train.repeat(weight, axis=0),
+        targets.repeat(weight),
+        1e-2,
+    )
+    assert weighted.loss[0] == pytest.approx(found, rel=1e-5)
+
+
+def test_too_few_iterations_are_told():
+    train, targets, _, _ = digits()
+    heads = fit_linear(train, targets, n_classes=10, l2=[1e-5, 10.0], max_iter=8)
+    assert heads.converged.tolist() == [False, True]
+    assert heads.n_iter[0] == 8 > heads.n_iter[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"targets": [0, 0, 0]}, DatasetError, "2 classes apart, found .* of 1"),
+        ({"n_classes": 1, "targets": [0, 0, 0]}, DatasetError, "tell 1 classes apart"),
+        ({"sample_weight": [1, 0, 0]}, DatasetError, "at least two"),
+        ({"sample_weight": [0, 0, 0]}, DatasetError, "found training examples of 0"),
+        ({"targets": [0, 1, 2]}, DatasetError, "2 classes, found targets from 0 to 2"),
+        ({"targets": [0.0, 1.0, 1.0]}, DatasetError, "indices, got float64"),
+        ({"targets": [0, 1]}, FeatureShapeError, r"3 rows .* shape \[2\]"),
+        ({"features": [1.0, 2.0, 3.0]}, FeatureShapeError, r"\[N, D\].* got \[3\]"),
+        ({"features": np.zeros((0, 4))}, FeatureShapeError, r"got \[0, 4\]"),
+        ({"features": [[1.0], [np.nan], [np.inf]]}, TrainingError, "of which 2 hold"),
+        ({"features": [[3e38], [0], [-3e38]]}, TrainingError, "3e[+]38. Standardize"),
+        ({"l2": [0.1, 0.0]}, ConfigError, r"\[0.1, 0.0\]: each must be above 0"),
+        ({"l2": []}, ConfigError, "one at least"),
+        ({"sample_weight": [1, -1, 1]}, ConfigError, "found -1.0 to 1.0"),
+        ({"sample_weight": [[1, 1]]}, ConfigError, r"\[1, 3\], got \[1, 2\]"),
+    ],
+)
+def test_what_cannot_be_fitted_gets_one_sentence(change, error, message):
+    good = {
+        "features": [[0.0], [1.0], [2.0]],
+        "targets": [0, 1, 1],
+        "n_classes": 2,
+        "l2": [1.0],
+    }
+    arguments = good | change
+    features, targets = arguments.pop("features"), arguments.pop("targets")
+    with pytest.raises(error, match=message):
+        fit_linear(features, targets, **arguments)
+
+
+def test_heads_refuse_features_of_another_width():
+    heads = fit_linear([[-1.0], [1.0]], [0, 1], n_classes=2, l2=[0.1])
+    with pytest.raises(FeatureShapeError, match=r"Heads of 1 features .* \[2, 3\]"):
+        predict_logits(heads, np.zeros((2, 3)))

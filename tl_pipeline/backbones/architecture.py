@@ -1,0 +1,86 @@
+"""An architecture with its settings: all that is known before weights are."""
+
+import dataclasses
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tl_pipeline.digest import Json
+from tl_pipeline.errors import BackboneError
+from tl_pipeline.spec import ImagePreprocess
+
+# A tensor's name in a file, a parameter's dotted name here, and the transform between.
+Rule = tuple[str, str, str]
+
+# Dotted names of a classifier begin with it; all others are the trunk's.
+CLASSIFIER_PREFIX = "classifier."
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """A network without weights.
+
+    Attributes:
+      name: The registry's name.
+      settings: All settings, defaults filled in, plain data.
+      preprocess: How an image becomes the input.
+      classes: K of the published classifier.
+      make_network: Makes the Flax module from K, or from None without a classifier.
+        Calling the module on [B, H, W, C] gives every output by name, in order.
+      key_rules: For each file layout it can be loaded from, where every parameter
+        comes from, the classifier's included.
+      checkpoints: Published weights, each as plain data for a person to read: `name`,
+        `file`, `source_dataset`, `license`, `url`.
+      bundled: Weights that come with this package; None if none do.
+      how_to_get: A sentence: which file to bring where `bundled` is None.
+    """
+
+    name: str
+    settings: Mapping[str, Json]
+    preprocess: ImagePreprocess
+    classes: int
+    make_network: Callable[[int | None], Any]
+    key_rules: Mapping[str, Sequence[Rule]]
+    checkpoints: tuple[Mapping[str, Json], ...]
+    bundled: Path | None = None
+    how_to_get: str = ""
+
+    @property
+    def what(self) -> str:
+        """The name with its settings, for messages."""
+        shown = ", ".join(f"{key} = {value}" for key, value in self.settings.items())
+        return f"{self.name} ({shown})" if shown else self.name
+
+
+def fill_settings(
+    name: str, settings: Mapping[str, Json] | None, defaults: Mapping[str, Json]
+) -> dict[str, Json]:
+    """Returns settings with defaults filled in, each of its default's type.
+
+    Raises:
+      BackboneError: A setting is unknown or of another type.
+
+    Example:
+      >>> fill_settings("net", {"width": 1}, {"width": 0.5, "depth": 3})
+      {'width': 1.0, 'depth': 3}
+    """
+    filled = dict(defaults)
+    for key, value in (settings or {}).items():
+        if key not in defaults:
+            close = difflib.get_close_matches(key, defaults, n=1)
+            hint = f" Did you mean {close[0]!r}?" if close else ""
+            raise BackboneError(
+                f"Asked for {name} with the setting {key!r}; it has "
+                f"{', '.join(defaults) or 'none'}.{hint}"
+            )
+        kind = type(defaults[key])
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise BackboneError(
+                f"Asked for {name} with {key} = {value!r}; it takes a {kind.__name__}, "
+                f"as in {key} = {defaults[key]!r}."
+            )
+        filled[key] = value
+    return filled

@@ -1,0 +1,74 @@
+"""What a backbone is to the stages: a named, weighted function of uint8 images."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from tl_pipeline.digest import Json
+from tl_pipeline.spec import ImagePreprocess
+
+# uint8 [B, H, W, C] -> float32 [B, ...] by canonical feature name. A result may be a
+# JAX array still being computed: np.asarray waits for it and fetches it.
+Forward = Callable[[np.ndarray], Mapping[str, Any]]
+
+
+class Backbone(Protocol):
+    """A frozen network, its weights loaded, or a baseline that stands for one.
+
+    Attributes:
+      name: The registry's name.
+      settings: The architecture's settings, all of them, plain data.
+      weights: The source string that was asked for.
+      weights_digest: Of the trunk's float32 parameters, without classifier, before
+        BatchNorm is folded.
+      classifier_digest: Of the classifier's parameters; None where there is none.
+      weights_origin: Where the weights come from, plain data: `kind` always; `file`
+        and `sha256` for files; `source_dataset` and `license`, None if unknown.
+      preprocess: How an image becomes the input.
+      compute_dtype: Of the forward pass.
+      matmul_precision: JAX's name of the precision of matrix products.
+      needs_accelerator: Whether the forward runs on JAX.
+    """
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def settings(self) -> Mapping[str, Json]: ...  # noqa: D102
+
+    @property
+    def weights(self) -> str: ...  # noqa: D102
+
+    @property
+    def weights_digest(self) -> str: ...  # noqa: D102
+
+    @property
+    def classifier_digest(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def weights_origin(self) -> Mapping[str, Json]: ...  # noqa: D102
+
+    @property
+    def preprocess(self) -> ImagePreprocess: ...  # noqa: D102
+
+    @property
+    def compute_dtype(self) -> str: ...  # noqa: D102
+
+    @property
+    def matmul_precision(self) -> str: ...  # noqa: D102
+
+    @property
+    def needs_accelerator(self) -> bool: ...  # noqa: D102
+
+    def feature_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns each output's shape for one example, in order, unpooled."""
+        ...
+
+    def make_forward(self, features: Sequence[str]) -> Forward:
+        """Returns the function that computes these features of a uint8 batch.
+
+        Raises:
+          BackboneError: A feature is unknown, or its pooling does not apply.
+        """
+        ...

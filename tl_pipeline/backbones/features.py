@@ -1,0 +1,70 @@
+"""Feature names: which output of a backbone, pooled how.
+
+A map of shape [H, W, D] or tokens of shape [T, D] pool over all but the last axis.
+"""
+
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+
+from tl_pipeline.errors import BackboneError
+from tl_pipeline.spec import Feature, parse_feature
+
+
+def resolve_features(
+    names: Sequence[str], shapes: Mapping[str, tuple[int, ...]], *, backbone: str = ""
+) -> list[Feature]:
+    """Takes feature names apart and checks them against a backbone's outputs.
+
+    Args:
+      names: As asked for: `"pool"`, `"block3:avg"`.
+      shapes: From `Backbone.feature_shapes`.
+      backbone: Its name, for messages.
+
+    Returns:
+      The features in the order asked for, each once.
+
+    Raises:
+      BackboneError: No names, an unknown output, or a pooling of an output that is a
+        vector already.
+    """
+    features = [parse_feature(name) for name in names]
+    if not features:
+        raise BackboneError(
+            f"Asked for no features: name at least one of {', '.join(shapes)}."
+        )
+    unknown = [feature.output for feature in features if feature.output not in shapes]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], shapes, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise BackboneError(
+            f"Asked for feature {', '.join(map(repr, unknown))}, which "
+            f"{backbone or 'the backbone'} does not have; it has "
+            f"{', '.join(shapes)}.{hint}"
+        )
+    for feature in features:
+        feature_shape(feature, shapes)
+    return list(dict.fromkeys(features))
+
+
+def feature_shape(
+    feature: Feature, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[int, ...]:
+    """Returns a feature's shape for one example, after pooling.
+
+    Raises:
+      BackboneError: It pools an output that is a vector already.
+
+    Example:
+      >>> feature_shape(Feature("stage1", "avg"), {"stage1": (8, 8, 32)})
+      (32,)
+    """
+    shape = shapes[feature.output]
+    if feature.pooling == "none":
+        return shape
+    if len(shape) < 2:
+        raise BackboneError(
+            f"Asked for {feature.name!r}: {feature.output} is a vector of "
+            f"{list(shape)} already, so ask for {feature.output!r} without pooling."
+        )
+    return (math.prod(shape),) if feature.pooling == "flatten" else shape[-1:]

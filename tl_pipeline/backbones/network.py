@@ -1,0 +1,197 @@
+"""A Flax network with its weights: uint8 images in, named features out.
+
+The compiled function takes the weights as arguments, so that two sets of weights of
+one architecture share a compilation, and each batch shape is compiled once.
+"""
+
+import functools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from tl_pipeline.arrays import array_digest
+from tl_pipeline.backbones.architecture import Architecture
+from tl_pipeline.backbones.backbone import Forward
+from tl_pipeline.backbones.features import resolve_features
+from tl_pipeline.backbones.layers import fold_batch_norms
+from tl_pipeline.backbones.parameters import (
+    cast_floats,
+    make_abstract,
+    parameter_shapes,
+    set_parameters,
+    split_classifier,
+)
+from tl_pipeline.digest import Json
+from tl_pipeline.spec import Feature, ImagePreprocess
+
+_POOL: Mapping[str, Callable[..., jax.Array]] = {"avg": jnp.mean, "max": jnp.max}
+
+
+class NetworkBackbone:
+    """An architecture with weights; see `Backbone` for the attributes."""
+
+    needs_accelerator = True
+    matmul_precision = "highest"
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        parameters: Mapping[str, np.ndarray],
+        *,
+        weights: str,
+        origin: Mapping[str, Json],
+        compute_dtype: str = "float32",
+    ):
+        """Takes merged float32 parameters by dotted name.
+
+        Args:
+          architecture: What they belong to.
+          parameters: All of the trunk's; the classifier's, or none of them.
+          weights: The source string.
+          origin: Where they come from, as in `Backbone.weights_origin`.
+          compute_dtype: `"float32"` or `"bfloat16"`.
+        """
+        trunk, classifier = split_classifier(parameters)
+        self.name = architecture.name
+        self.settings = architecture.settings
+        self.preprocess: ImagePreprocess = architecture.preprocess
+        self.weights = weights
+        self.weights_digest = array_digest(trunk)
+        self.classifier_digest = array_digest(classifier) if classifier else None
+        self.weights_origin = origin
+        self.compute_dtype = compute_dtype
+        classes = len(classifier["classifier.bias"]) if classifier else None
+        network = make_abstract(architecture.make_network, classes)
+        self._shapes = _output_shapes(network, self.preprocess)
+        set_parameters(network, parameters)
+        fold_batch_norms(network)
+        self._graph, state = nnx.split(network)
+        self._state = cast_floats(state, compute_dtype)
+
+    def feature_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Returns each output's shape for one example, in order, unpooled."""
+        return dict(self._shapes)
+
+    def make_forward(self, features: Sequence[str]) -> Forward:
+        """Returns the compiled function of these features, on uint8 [B, H, W, C].
+
+        It returns before the device is done: fetch a batch after dispatching the next.
+
+        Raises:
+          BackboneError: A feature is unknown, or its pooling does not apply.
+        """
+        wanted = tuple(resolve_features(features, self._shapes, backbone=self.name))
+
+        def forward(images: np.ndarray) -> dict[str, jax.Array]:
+            return compute_features(
+                self._graph,
+                self._state,
+                jax.device_put(images),
+                features=wanted,
+                preprocess=self.preprocess,
+                compute_dtype=self.compute_dtype,
+                precision=self.matmul_precision,
+            )
+
+        return forward
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames=("graph", "features", "preprocess", "compute_dtype", "precision"),
+)
+def compute_features(
+    graph: Any,
+    state: Any,
+    images: jax.Array,
+    *,
+    features: tuple[Feature, ...],
+    preprocess: ImagePreprocess,
+    compute_dtype: str,
+    precision: str,
+) -> dict[str, jax.Array]:
+    """Normalizes, runs the network, pools; outputs not asked for cost nothing.
+
+    Args:
+      graph: The network's structure, from `nnx.split`.
+      state: Its weights.
+      images: [B, H, W, C] uint8.
+      features: What to return.
+      preprocess: For scale, mean and std.
+      compute_dtype: Of the network; normalization and pooling are in float32.
+      precision: Of matrix products.
+
+    Returns:
+      float32 by canonical feature name.
+    """
+    with jax.default_matmul_precision(precision):
+        network = nnx.merge(graph, state)
+        outputs = network(normalize(images, preprocess).astype(compute_dtype))
+    return {
+        feature.name: _pool(
+            outputs[feature.output].astype(jnp.float32), feature.pooling
+        )
+        for feature in features
+    }
+
+
+def normalize(images: jax.Array, preprocess: ImagePreprocess) -> jax.Array:
+    """Returns (images * scale - mean) / std as float32; `images` is uint8 [B, H, W, C]."""
+    mean = jnp.asarray(preprocess.mean, jnp.float32).reshape(1, 1, 1, -1)
+    std = jnp.asarray(preprocess.std, jnp.float32).reshape(1, 1, 1, -1)
+    return (images.astype(jnp.float32) * preprocess.scale - mean) / std
+
+
+def network_shapes(
+    architecture: Architecture, classes: int | None
+) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of every parameter of an architecture, by dotted name."""
+    return parameter_shapes(make_abstract(architecture.make_network, classes))
+
+
+def count_parameters(architecture: Architecture) -> tuple[int, int]:
+    """Returns how many numbers the trunk and the published classifier hold.
+
+    BatchNorm's statistics count: they are part of what a checkpoint brings.
+    """
+    shapes = network_shapes(architecture, architecture.classes)
+    total = sum(map(math.prod, shapes.values()))
+    trunk = sum(map(math.prod, network_shapes(architecture, None).values()))
+    return trunk, total - trunk
+
+
+def published_features(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """Returns the outputs of an architecture with its published classifier."""
+    network = make_abstract(architecture.make_network, architecture.classes)
+    return _output_shapes(network, architecture.preprocess)
+
+
+def _output_shapes(
+    network: nnx.Module, preprocess: ImagePreprocess
+) -> dict[str, tuple[int, ...]]:
+    graph, state = nnx.split(network)
+    images = jax.ShapeDtypeStruct((1, *preprocess.input_shape), jnp.float32)
+    # As pairs: a dictionary comes back with its keys sorted, and the order matters.
+    names: list[str] = []
+
+    def run(state: Any, images: jax.Array) -> list[jax.Array]:
+        outputs = nnx.merge(graph, state)(images)  # pyright: ignore[reportCallIssue]
+        names.extend(outputs)
+        return list(outputs.values())
+
+    shapes = jax.eval_shape(run, state, images)
+    return {name: x.shape[1:] for name, x in zip(names, shapes, strict=True)}
+
+
+def _pool(x: jax.Array, pooling: str) -> jax.Array:
+    """Pools [B, ..., D] over all axes but the first and the last."""
+    if pooling == "none":
+        return x
+    if pooling == "flatten":
+        return x.reshape(len(x), -1)
+    return _POOL[pooling](x, axis=tuple(range(1, x.ndim - 1)))

@@ -1,0 +1,94 @@
+"""A network's parameters as named arrays: `blocks.0.expand.conv.kernel`."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from tl_pipeline.backbones.architecture import CLASSIFIER_PREFIX
+
+
+def parameter_shapes(network: nnx.Module) -> dict[str, tuple[int, ...]]:
+    """Returns the shape of every parameter and statistic, by dotted name."""
+    return {
+        _dotted(path): tuple(variable.get_value().shape)
+        for path, variable in nnx.to_flat_state(nnx.state(network))
+    }
+
+
+def set_parameters(network: nnx.Module, parameters: Mapping[str, Any]) -> None:
+    """Sets all parameters of a network, which may be an abstract one, in place."""
+    flat = nnx.to_flat_state(nnx.state(network))
+    assert {_dotted(path) for path, _ in flat} == set(parameters)
+    nnx.update(
+        network,
+        nnx.from_flat_state(
+            [
+                (path, variable.replace(parameters[_dotted(path)]))
+                for path, variable in flat
+            ]
+        ),
+    )
+
+
+def random_parameters(
+    shapes: Mapping[str, tuple[int, ...]], *, seed: int
+) -> dict[str, np.ndarray]:
+    """Returns an untrained network's parameters, the same ones on every machine.
+
+    Kernels are He-normal, each from a stream of its own, seeded by seed and name, so
+    that a parameter does not depend on which others there are; a BatchNorm is the
+    identity, and biases are zero.
+
+    Args:
+      shapes: By dotted name, from `parameter_shapes`.
+      seed: A whole number from 0, below 2**64.
+
+    Reference:
+      He et al. 2015, https://arxiv.org/abs/1502.01852
+    """
+    return {name: _draw(name, shape, seed) for name, shape in shapes.items()}
+
+
+def split_classifier(
+    parameters: Mapping[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Splits parameters into the trunk's and the classifier's."""
+    trunk = {n: a for n, a in parameters.items() if not n.startswith(CLASSIFIER_PREFIX)}
+    return trunk, {n: a for n, a in parameters.items() if n not in trunk}
+
+
+def make_abstract(make_network: Any, classes: int | None) -> nnx.Module:
+    """Makes a network whose parameters have shapes but no values: nothing is computed.
+
+    Args:
+      make_network: From `Architecture.make_network`.
+      classes: K, or None for no classifier.
+    """
+    return nnx.eval_shape(lambda: make_network(classes))
+
+
+def cast_floats(tree: Any, dtype: str) -> Any:
+    """Casts all arrays of a tree to a compute dtype."""
+    return jax.tree.map(lambda array: jax.numpy.asarray(array, dtype), tree)
+
+
+def _draw(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    leaf = name.rpartition(".")[2]
+    if leaf in ("scale", "var"):
+        return np.ones(shape, np.float32)
+    if leaf != "kernel":
+        return np.zeros(shape, np.float32)
+    key = hashlib.sha256(name.encode()).digest()[:8]
+    # The Mersenne Twister's streams are frozen by NumPy's policy; Generator's are not.
+    words = [*np.frombuffer(key, ">u4").tolist(), seed % 2**32, seed >> 32]
+    rng = np.random.RandomState(words)
+    fan_in = int(np.prod(shape[:-1]))
+    return (rng.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32)
+
+
+def _dotted(path: tuple[Any, ...]) -> str:
+    return ".".join(map(str, path))

@@ -1,0 +1,109 @@
+"""Which backbones there are, found by name; a family is imported when it is needed."""
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from tl_pipeline.backbones.architecture import Architecture
+from tl_pipeline.backbones.pixels import PixelsBackbone, make_pixels
+from tl_pipeline.digest import Json
+from tl_pipeline.errors import BackboneError
+
+# Each module has make_architecture(settings).
+_FAMILIES = {
+    "digits_cnn": "tl_pipeline.backbones.digits_cnn",
+    "mobilenet_v2": "tl_pipeline.backbones.mobilenet_v2",
+}
+# These have no weights to load, and need no JAX.
+_WEIGHTLESS = {"pixels": make_pixels}
+
+
+def list_backbones() -> tuple[str, ...]:
+    """Returns the names of all backbones, sorted."""
+    return tuple(sorted(_FAMILIES | _WEIGHTLESS))
+
+
+def is_weightless(name: str) -> bool:
+    """Tells whether a backbone has no weights to load.
+
+    Raises:
+      BackboneError: There is no such backbone.
+    """
+    _check_name(name)
+    return name in _WEIGHTLESS
+
+
+def make_weightless(
+    name: str, *, settings: Mapping[str, Json] | None = None
+) -> PixelsBackbone:
+    """Returns a backbone without weights, ready to run.
+
+    Raises:
+      BackboneError: There is none of this name, or a setting is wrong.
+    """
+    if not is_weightless(name):
+        raise BackboneError(f"Backbone {name} has weights: load it with them.")
+    return _WEIGHTLESS[name](settings)
+
+
+def make_architecture(
+    name: str, *, settings: Mapping[str, Json] | None = None
+) -> Architecture:
+    """Returns an architecture by name, its settings checked and filled in.
+
+    Args:
+      name: One of `list_backbones`, but for those without weights.
+      settings: Plain data; what is not given keeps its default.
+
+    Raises:
+      BackboneError: There is no such backbone, or a setting is wrong.
+    """
+    if is_weightless(name):
+        raise BackboneError(f"Backbone {name} has no weights to load.")
+    return importlib.import_module(_FAMILIES[name]).make_architecture(settings)
+
+
+def describe_backbone(
+    name: str, *, settings: Mapping[str, Json] | None = None
+) -> dict[str, Any]:
+    """Returns what is known of a backbone without its weights, as plain data.
+
+    Returns:
+      `name`, `settings`, `features` (name to shape, in order, `logits` as with the
+      published classifier), `parameters` (the trunk's), `classifier_parameters`,
+      `input_shape`, `preprocess` and `checkpoints`.
+
+    Raises:
+      BackboneError: There is no such backbone, or a setting is wrong.
+    """
+    if is_weightless(name):
+        backbone = make_weightless(name, settings=settings)
+        shapes, checkpoints = backbone.feature_shapes(), ()
+        trunk = classifier = 0
+    else:
+        from tl_pipeline.backbones.network import count_parameters, published_features
+
+        backbone = make_architecture(name, settings=settings)
+        shapes, checkpoints = published_features(backbone), backbone.checkpoints
+        trunk, classifier = count_parameters(backbone)
+    return {
+        "name": name,
+        "settings": dict(backbone.settings),
+        "features": {output: list(shape) for output, shape in shapes.items()},
+        "parameters": trunk,
+        "classifier_parameters": classifier,
+        "input_shape": list(backbone.preprocess.input_shape),
+        "preprocess": backbone.preprocess.to_json(),
+        "checkpoints": [dict(checkpoint) for checkpoint in checkpoints],
+    }
+
+
+def _check_name(name: str) -> None:
+    known = list_backbones()
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise BackboneError(
+            f"Asked for backbone {name!r}; known are {', '.join(known)}.{hint}"
+        )

@@ -1,0 +1,189 @@
+"""`extract`, `train` and `predict`: one stage each, by itself."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tl_pipeline.cli.console import AsJson, Console
+from tl_pipeline.config import PipelineConfig, make_config
+
+Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
+
+
+def extract(
+    *,
+    data: str,
+    backbone: str,
+    weights: str = "pretrained",
+    features: Names = None,
+    dataset: str | None = None,
+    exclude: Names = None,
+    store_root: str | None = None,
+    store_dtype: str | None = None,
+    batch_size: int | None = None,
+    val_size: float | None = None,
+    test_size: float | None = None,
+    compute_dtype: str | None = None,
+    retry_failed: Annotated[bool, Parameter(negative=())] = False,
+    workers: int | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a dataset through a frozen backbone and cache its features.
+
+    Only rows that the store does not hold are computed.
+
+    Args:
+      data: A folder, or a built-in such as builtin:digits.
+      backbone: A name from `backbone ls`.
+      weights: A file, pretrained, or random:SEED.
+      features: Outputs to cache: pool, stage3:avg, logits, ...
+      dataset: The dataset's name; default: the folder's.
+      exclude: Patterns of ids to leave out.
+      store_root: The folder that holds the stores.
+      store_dtype: float16 or float32.
+      batch_size: Fixed when a store is made.
+      val_size: Share of validation, where the data has no split.
+      test_size: Share of test, likewise.
+      compute_dtype: float32 or bfloat16.
+      retry_failed: Try again what failed to decode before.
+      workers: Decoding threads; default: one a core.
+    """
+    from tl_pipeline.data.sources import load_dataset
+    from tl_pipeline.reporting.summary import describe_extract
+    from tl_pipeline.stages.backbones import load_backbone
+    from tl_pipeline.stages.extract import extract as run_extract
+
+    console = Console(as_json=as_json)
+    config = _config(
+        data={
+            "source": data,
+            "name": dataset,
+            "exclude": exclude,
+            "val_size": val_size,
+            "test_size": test_size,
+        },
+        backbone={
+            "name": backbone,
+            "weights": weights,
+            "features": features,
+            "compute_dtype": compute_dtype,
+        },
+        store={"root": store_root, "dtype": store_dtype, "batch_size": batch_size},
+    )
+    report = run_extract(
+        load_dataset(data, name=config.data.name, exclude=config.data.exclude),
+        load_backbone(
+            config.backbone.name,
+            weights=config.backbone.weights,
+            compute_dtype=config.backbone.compute_dtype,
+        ),
+        features=config.backbone.features,
+        store_root=config.store.root,
+        store_dtype=config.store.dtype,
+        batch_size=config.store.batch_size,
+        val_size=config.data.val_size,
+        test_size=config.data.test_size,
+        retry_failed=retry_failed,
+        workers=workers,
+        progress=console.progress(),
+    )
+    plain = report.to_json()
+    console.say(*describe_extract(plain))
+    console.result(plain)
+
+
+def train(
+    *,
+    store: Path,
+    run_root: str | None = None,
+    dataset: str | None = None,
+    snapshot: str | None = None,
+    features: Names = None,
+    heads: Names = None,
+    l2: Annotated[
+        list[float] | None, Parameter(consume_multiple=True, negative=())
+    ] = None,
+    n_seeds: int | None = None,
+    max_failures: float | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train heads on cached features: no backbone, no image opened.
+
+    Args:
+      store: The store's folder.
+      run_root: The folder that holds the runs.
+      dataset: Which dataset of the store; needed where it has several.
+      snapshot: Which snapshot, by the start of its digest; default: the latest.
+      features: Which features; default: all that the store has.
+      heads: Kinds of heads: linear.
+      l2: Strengths to choose from; default: a grid.
+      n_seeds: Repetitions where something is random.
+      max_failures: Share of examples that may have failed.
+    """
+    from tl_pipeline.reporting.summary import describe_train
+    from tl_pipeline.stages.train import train as run_train
+
+    console = Console(as_json=as_json)
+    config = _config(
+        data={"source": "unused", "max_failures": max_failures},
+        backbone={"name": "unused"},
+        heads={"kinds": heads, "l2": l2, "n_seeds": n_seeds},
+        run={"root": run_root},
+    )
+    report = run_train(
+        store,
+        run_root=config.run.root,
+        dataset=dataset,
+        snapshot=snapshot,
+        features=features,
+        kinds=config.heads.kinds,
+        l2=config.heads.l2,
+        n_seeds=config.heads.n_seeds,
+        max_failures=config.data.max_failures,
+        progress=console.progress(),
+    )
+    plain = report.to_json()
+    console.say(*describe_train(plain))
+    console.result(plain)
+
+
+def predict(
+    run: Path,
+    source: str,
+    *,
+    backbone: str | None = None,
+    weights: str | None = None,
+    workers: int | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Predict the classes of new examples with a run's head.
+
+    Args:
+      run: The run's folder.
+      source: A folder or one file.
+      backbone: Must be the run's, which is the default.
+      weights: Where the backbone's weights are now; must be the run's.
+      workers: Decoding threads; default: one a core.
+    """
+    from tl_pipeline.stages.predict import predict as run_predict
+
+    console = Console(as_json=as_json)
+    predictions = run_predict(
+        run, source, backbone=backbone, weights=weights, workers=workers
+    )
+    for one in predictions:
+        if one.label is None:
+            console.say(f"{one.id}  failed: {one.reason}")
+        else:
+            console.say(f"{one.id}  {one.label}  {one.probabilities[one.label]:.3f}")
+    console.result([one._asdict() for one in predictions])
+
+
+def _config(**sections: dict[str, object]) -> PipelineConfig:
+    """Makes a configuration of the options that were given."""
+    given = {
+        section: {key: value for key, value in keys.items() if value is not None}
+        for section, keys in sections.items()
+    }
+    return make_config(given, where="of the command line")

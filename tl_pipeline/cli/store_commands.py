@@ -1,0 +1,71 @@
+"""`store ls`, `store show` and `store verify`."""
+
+from pathlib import Path
+from typing import Any
+
+from tl_pipeline.cli.console import AsJson, Console
+from tl_pipeline.errors import StoreDamagedError
+
+
+def ls(root: Path = Path("stores"), *, as_json: AsJson = False) -> None:
+    """List the stores under a folder.
+
+    Args:
+      root: The folder that holds the stores.
+    """
+    from tl_pipeline.reporting.tables import format_table
+    from tl_pipeline.store.catalog import list_stores
+
+    console = Console(as_json=as_json)
+    stores: list[dict[str, Any]] = list_stores(root)
+    table = [
+        {
+            "store": store["name"],
+            "backbone": store["backbone"],
+            "features": ", ".join(store["features"]),
+            "rows": store["rows"],
+            "MB": store["bytes"] / 1e6,
+            "datasets": ", ".join(store["datasets"]),
+        }
+        for store in stores
+    ]
+    console.say(format_table(table) if table else f"no store under {root}")
+    console.result(stores)
+
+
+def show(store: Path, *, as_json: AsJson = False) -> None:
+    """Show what is in a store, and where it came from.
+
+    Args:
+      store: The store's folder.
+    """
+    from tl_pipeline.reporting.summary import describe_store
+    from tl_pipeline.store.store import open_store
+
+    console = Console(as_json=as_json)
+    facts = open_store(store).describe()
+    console.say(*describe_store(facts))
+    console.result(facts)
+
+
+def verify(store: Path, *, as_json: AsJson = False) -> None:
+    """Read every byte of a store and compare it with what was committed.
+
+    Exit code 1 where anything differs.
+
+    Args:
+      store: The store's folder.
+    """
+    from tl_pipeline.store.verify import verify_store
+
+    console = Console(as_json=as_json)
+    found: dict[str, Any] = verify_store(store)
+    console.note(found["notes"])
+    console.result(found)
+    if not found["intact"]:
+        problems = "\n".join(f"  {problem}" for problem in found["problems"])
+        raise StoreDamagedError(
+            f"Feature store {store} is not intact:\n{problems}\n"
+            "Restore these files from a copy, or delete the store and extract again."
+        )
+    console.say(f"{store} is intact: {found['shards']} shards, {found['rows']:,} rows")

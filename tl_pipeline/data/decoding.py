@@ -1,0 +1,178 @@
+"""Bytes become pixels: the first frame, upright, as mode `L` or `RGB`.
+
+Whatever a file holds, the result is an image or a `DecodeError` with the reason. What
+a header claims is checked before anything of that size is allocated.
+
+Choices that decide pixels: transparency is composited on white; of 16 bits the upper
+8 are kept; CMYK is converted without its color profile; profiles are not applied.
+"""
+
+import io
+import math
+
+import numpy as np
+from PIL import (  # noqa: F401
+    BmpImagePlugin,
+    ExifTags,
+    GifImagePlugin,
+    Image,
+    JpegImagePlugin,
+    MpoImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+# Their plugins are imported above: left to itself, Pillow imports all of its fifty, in
+# whichever thread meets a rarer format first. MPO is what phones write: a JPEG with
+# more pictures behind it, which is opened as the JPEG that it begins with.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+
+# Pillow's own limit: a quarter of a gigabyte at 3 bytes a pixel.
+MAX_PIXELS = 89_478_485
+# Resampling holds a row of weights for each pixel of the longer side.
+MAX_SIDE = 1_000_000
+NPY_MAGIC = b"\x93NUMPY"
+WHITE = 255
+
+# How to turn a picture upright, by its EXIF orientation (EXIF 2.32, 4.6.4, tag 274).
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class DecodeError(Exception):
+    """Bytes that are no usable image; its text is the reason."""
+
+
+def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Decodes the first frame of an image and turns it upright.
+
+    Args:
+      data: A JPEG, PNG, GIF, BMP, WebP or TIFF file, or a `.npy` file of uint8
+        [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
+      max_pixels: Of an image with more, only the header is read. Pillow's own limit
+        of twice the default stays.
+
+    Returns:
+      An image of mode `L` (gray) or `RGB`, without transparency.
+
+    Raises:
+      DecodeError: The bytes are no such file, are cut short, or claim too many pixels.
+    """
+    if not data:
+        raise DecodeError("it is empty: 0 bytes")
+    try:
+        if data.startswith(NPY_MAGIC):
+            return _flatten(_open_npy(data, max_pixels))
+        image = _open_picture(data)
+        _check_size(image.width, image.height, max_pixels)
+        image.load()
+        return _turn_upright(_flatten(image), _orientation(image))
+    except DecodeError:
+        raise
+    # Pillow meets bad bytes with nearly every built-in exception there is.
+    except Exception as error:
+        raise DecodeError(f"it cannot be decoded: {_text(error)}") from error
+
+
+def _open_picture(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise DecodeError(
+            f"it is none of {known}, or its header is damaged; it begins with "
+            f"{data[:8]!r}"
+        ) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DecodeError(f"its header claims too many pixels: {error}") from None
+
+
+def _check_size(width: int, height: int, max_pixels: int) -> None:
+    if width < 1 or height < 1:
+        raise DecodeError(f"it has no pixels: {width} × {height}")
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
+        raise DecodeError(
+            f"its header claims too many pixels: {width} × {height}, more than "
+            f"{max_pixels} or than {MAX_SIDE} a side"
+        )
+
+
+def _open_npy(data: bytes, max_pixels: int) -> Image.Image:
+    file = io.BytesIO(data)
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        header = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        header = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise DecodeError(f"it is a .npy file of version {version}, not 1.0 or 2.0")
+    shape, is_fortran, dtype = header
+    if dtype != np.uint8 or not (len(shape) == 2 or shape[2:] in ((1,), (3,), (4,))):
+        raise DecodeError(
+            f"it is a .npy file of {dtype} {list(shape)}; needed is uint8 [H, W] or "
+            "[H, W, C] with C of 1, 3 or 4"
+        )
+    _check_size(shape[1], shape[0], max_pixels)
+    n_bytes = len(data) - file.tell()
+    if n_bytes != math.prod(shape):
+        raise DecodeError(
+            f"it is a .npy file of {math.prod(shape)} values, and holds {n_bytes}"
+        )
+    array = np.frombuffer(data, np.uint8, offset=file.tell())
+    array = array.reshape(shape, order="F" if is_fortran else "C")
+    return Image.fromarray(array[..., 0] if shape[2:] == (1,) else array)
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Converts to `L` or `RGB`, composited on white where it is transparent."""
+    mode = image.mode
+    if mode.startswith("I;16"):
+        return _flatten_16(image)
+    if mode in ("I", "F"):
+        raise DecodeError(f"its pixels are 32-bit numbers (mode {mode}), of no range")
+    if "transparency" in image.info or mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        is_gray = mode in ("1", "L", "LA", "La")
+        image = image.convert("RGBA")
+        opaque = image.convert("L" if is_gray else "RGB")
+        paper = Image.new(opaque.mode, opaque.size, "white")
+        return Image.composite(opaque, paper, image.getchannel("A"))
+    if mode in ("L", "RGB"):
+        return image
+    return image.convert("L" if mode == "1" else "RGB")
+
+
+def _flatten_16(image: Image.Image) -> Image.Image:
+    # Pillow itself keeps the upper 8 bits of 16-bit color; gray is treated alike.
+    values = np.asarray(image)
+    gray = (values >> 8).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        gray[values == transparent] = WHITE
+    return Image.fromarray(gray)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:
+        return 1  # metadata that cannot be read says nothing; the pixels are good
+
+
+def _turn_upright(image: Image.Image, orientation: object) -> Image.Image:
+    for value, method in _UPRIGHT.items():
+        if orientation == value:
+            return image.transpose(method)
+    return image
+
+
+def _text(error: Exception) -> str:
+    return str(error) or type(error).__name__

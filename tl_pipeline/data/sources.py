@@ -1,0 +1,123 @@
+"""Datasets by name: a folder's path, or a built-in."""
+
+import dataclasses
+import difflib
+import os
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+from tl_pipeline.data.builtin import BUILTINS
+from tl_pipeline.data.dataset import Dataset as Dataset
+from tl_pipeline.data.dataset import Item as Item
+from tl_pipeline.data.exclusion import Exclusion
+from tl_pipeline.data.folders import scan_folder
+from tl_pipeline.errors import DatasetError
+
+PREFIX = "builtin:"
+# Names become parts of file names, which are at most 255 bytes.
+MAX_NAME_BYTES = 100
+
+
+def load_dataset(
+    source: str | Path, *, name: str | None = None, exclude: Sequence[str] = ()
+) -> Dataset:
+    """Lists the examples of a dataset, without reading any of them.
+
+    Args:
+      source: A folder of class folders; a folder of `train`, `val` and `test` folders
+        with class folders; a folder of files without labels; or `builtin:NAME`.
+      name: What stores and reports call it; by default the folder's or built-in's name.
+      exclude: Shell patterns of ids to leave out; `*` also crosses `/`.
+
+    Returns:
+      The dataset; its notes are sentences for the user.
+
+    Raises:
+      DatasetError: There is no such dataset, it has no examples or an empty class, or
+        its name cannot be part of a file name.
+
+    Example:
+      >>> load_dataset("builtin:digits").items[0].id
+      '0/0000'
+    """
+    text = os.fspath(source)
+    exclusion = Exclusion([exclude] if isinstance(exclude, str) else exclude)
+    if text.startswith(PREFIX):
+        dataset = _load_builtin(text)
+        kept = [item for item in dataset.items if not exclusion.matches(item.id)]
+        dataset = dataclasses.replace(dataset, items=tuple(kept))
+        sample = "0/0000"
+    else:
+        folder = _find_folder(text)
+        listing = scan_folder(folder, exclusion)
+        dataset = Dataset(
+            name=unicodedata.normalize("NFC", folder.resolve().name),
+            source=text,
+            items=listing.items,
+            notes=listing.notes,
+            carve_val=listing.carve_val,
+        )
+        sample = listing.sample
+    if not dataset.items:
+        raise DatasetError(
+            f"Asked for the dataset {text} without what matches {list(exclude)}: "
+            f"that leaves none of its {exclusion.count} examples. Narrow `exclude`."
+        )
+    name = dataset.name if name is None else name
+    _check_name(name, source=text)
+    notes = (*dataset.notes, *exclusion.notes(sample))
+    return dataclasses.replace(dataset, name=name, notes=notes)
+
+
+def _load_builtin(text: str) -> Dataset:
+    if text in BUILTINS:
+        return BUILTINS[text]()
+    close = difflib.get_close_matches(text, BUILTINS, n=1)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    raise DatasetError(
+        f"Asked for the dataset {text}; the built-in ones are {', '.join(BUILTINS)}."
+        f"{hint}"
+    )
+
+
+def _find_folder(text: str) -> Path:
+    folder = Path(text).expanduser()
+    if text.strip() and folder.is_dir():
+        return Path(os.path.abspath(folder))
+    if folder.is_file():
+        raise DatasetError(
+            f"Asked for the dataset {text}: it is a file. Name the folder with its "
+            "examples in class folders; unpack it first if it is an archive."
+        )
+    raise DatasetError(
+        f"Asked for the dataset {text!r}: there is no such folder.{_hint(text, folder)}"
+        f" Name a folder, or one of {', '.join(BUILTINS)}."
+    )
+
+
+def _hint(text: str, folder: Path) -> str:
+    """Suggests a folder of a like name beside it, or a built-in without its prefix."""
+    if PREFIX + text in BUILTINS:
+        return f" Did you mean {PREFIX}{text}?"
+    try:
+        beside = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(folder.name, beside, n=1)
+    return f" Did you mean {folder.parent / close[0]}?" if close else ""
+
+
+def _check_name(name: str, *, source: str) -> None:
+    fits = (
+        name.isprintable()
+        and not set(name) & set("/\\")
+        and not name.startswith(".")
+        and 0 < len(name.encode(errors="replace")) <= MAX_NAME_BYTES
+    )
+    if not fits:
+        raise DatasetError(
+            f"Asked to call the dataset {source} {name!r}: a name becomes part of file "
+            "names. Choose one of 1 to 100 printable characters, without slashes and "
+            "not beginning with a dot."
+        )

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, intervals, selection, and the verdict on the transfer."""

@@ -1,0 +1,1 @@
+"""Plain data in; sentences, tables and pages out."""

@@ -1,0 +1,42 @@
+"""The summary of a pipeline as Markdown, for pages that show it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tl_pipeline.reporting.sentences import describe_interval, describe_reuse
+from tl_pipeline.reporting.summary import comparison_table
+from tl_pipeline.reporting.tables import format_cell
+
+
+def make_markdown(summary: Mapping[str, Any]) -> str:
+    """Writes what a pipeline did; takes what `summarize` returns."""
+    extracted, trained = summary["extract"], summary["train"]
+    title = trained["transfer"]["sentence"] if trained["transfer"] else "Trained"
+    parts = [
+        f"# {extracted['dataset']}",
+        title,
+        f"Extraction: {describe_reuse(extracted)}.",
+        _table(
+            [
+                {"metric": name, "test": describe_interval(metric)}
+                for name, metric in trained["test"].items()
+            ]
+        ),
+    ]
+    if trained["comparison"]:
+        parts.append(_table(comparison_table(trained["comparison"])))
+    if extracted["failures"]:
+        failed = [{"id": f["id"], "why": f["reason"]} for f in extracted["failures"]]
+        parts.append(_table(failed[:20]))
+    parts.append(f"Store `{extracted['store']}`, run `{trained['run']}`.")
+    return "\n\n".join(parts)
+
+
+def _table(rows: Sequence[Mapping[str, object]]) -> str:
+    columns = list(rows[0])
+    lines = [columns, ["---"] * len(columns)]
+    lines += [[format_cell(row[c]) for c in columns] for row in rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
+        for line in lines
+    )

@@ -1,0 +1,145 @@
+"""What a command says when it is done, as lines of text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tl_pipeline.reporting.sentences import (
+    count,
+    describe_interval,
+    describe_reuse,
+    format_duration,
+)
+from tl_pipeline.reporting.tables import format_table
+
+_SHOWN = 5  # of a list that may be long
+
+
+def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
+    """Says what an extraction did; takes `ExtractReport.to_json()`."""
+    lines = [
+        f"Extracted {', '.join(extracted['features'])} of {extracted['dataset']}, "
+        f"{count(extracted['examples'], 'example')}: {describe_reuse(extracted)}; "
+        f"took {format_duration(extracted['seconds'])}.",
+    ]
+    for baseline in extracted["baselines"]:
+        lines.append(
+            f"  baseline {baseline['name']}: computed {baseline['rows_computed']:,}"
+        )
+    parity = extracted["parity"]
+    if parity:
+        lines.append(
+            f"  live check: {count(parity['rows'], 'row')}, largest difference "
+            f"{parity['max_difference']:.2g} of {parity['tolerance']:g} allowed"
+        )
+    lines += [f"  note: {note}" for note in extracted["notes"]]
+    lines += _shorten(
+        "failed", [f"{f['id']}: {f['reason']}" for f in extracted["failures"]]
+    )
+    for key, what in (
+        ("conflicts", "same bytes, other targets"),
+        ("leaks", "same bytes in several splits"),
+    ):
+        lines += _shorten(what, [", ".join(ids) for ids in extracted[key]])
+    lines.append(f"  store {extracted['store']}")
+    return lines
+
+
+def describe_train(trained: Mapping[str, Any]) -> list[str]:
+    """Says what a training found; takes `TrainReport.to_json()`."""
+    counts, chosen = trained["counts"], trained["chosen"]["settings"]
+    where = ", ".join(f"{counts[s]:,} {s}" for s in ("train", "val", "test"))
+    took = format_duration(trained["seconds"])
+    lines = [
+        f"Found the same run again in {took}: nothing to train."
+        if trained["reused"]
+        else f"Trained {count(trained['heads_trained'], 'head')} on {where} in {took}.",
+        f"Chosen on val: {trained['chosen']['kind']} on {chosen['feature']}, "
+        f"L2 {chosen['l2']:.3g} (scikit-learn's C = {chosen['C']:.3g}); "
+        "looked at test once:",
+    ]
+    table = [
+        {
+            "metric": name,
+            "val": describe_interval(trained["val"][name]),
+            "test": describe_interval(trained["test"][name]),
+        }
+        for name in trained["test"]
+    ]
+    lines += _indent(format_table(table))
+    if trained["comparison"]:
+        lines += ["", "Test accuracy beside the baselines:"]
+        lines += _indent(format_table(comparison_table(trained["comparison"])))
+    if trained["transfer"]:
+        lines += ["", trained["transfer"]["sentence"]]
+    lines += ["", f"run {trained['run']}", f"report {trained['report']}"]
+    return lines
+
+
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Returns the rows of the table of a head and its baselines."""
+    table = []
+    for row in rows:
+        line: dict[str, object] = {
+            "features of": row["name"],
+            "feature": row["feature"],
+            "D": row["dimensions"],
+            f"all {row['n_train']:,}": row["accuracy"],
+        }
+        for k, few in row["shots"].items():
+            line[f"{k} a class"] = f"{few['mean']:.3f} ± {few['spread']:.3f}"
+        table.append(line)
+    return table
+
+
+def describe_store(facts: Mapping[str, Any]) -> list[str]:
+    """Says what is in a store; takes `FeatureStore.describe()`."""
+    lines = [f"{facts['path']}", ""]
+    lines += _describe("", {k: v for k, v in facts.items() if k != "path"})
+    return lines
+
+
+def _describe(indent: str, value: object, key: str = "") -> list[str]:
+    head = f"{indent}{key}" if key else indent
+    if isinstance(value, Mapping):
+        lines = [head] if key else []
+        deeper = indent + "  " if key else indent
+        for name, item in value.items():
+            lines += _describe(deeper, item, str(name))
+        return lines
+    if isinstance(value, list | tuple):
+        if not value:
+            return [f"{head}: -"]
+        if isinstance(value[0], Mapping):
+            columns = {
+                name: item
+                for name, item in value[0].items()
+                if not isinstance(item, Mapping)
+            }
+            rows = [
+                {c: _cell(row.get(c)) for c in columns} for row in value[: 4 * _SHOWN]
+            ]
+            more = len(value) - len(rows)
+            lines = [head, *(f"{indent}  {x}" for x in format_table(rows).split("\n"))]
+            return [*lines, f"{indent}  and {more:,} more"] if more else lines
+        return [f"{head}: {', '.join(map(str, value))}"]
+    return [f"{head}: {_cell(value)}"]
+
+
+def _cell(value: object) -> object:
+    """Shortens digests, and joins lists."""
+    if isinstance(value, str) and len(value) == 64:
+        return value[:12] + "…"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    return value
+
+
+def _shorten(what: str, items: Sequence[str]) -> list[str]:
+    lines = [f"  {what}: {item}" for item in items[:_SHOWN]]
+    if len(items) > _SHOWN:
+        lines.append(f"  {what}: and {len(items) - _SHOWN:,} more")
+    return lines
+
+
+def _indent(text: str) -> list[str]:
+    return [f"  {line}" for line in text.split("\n")]

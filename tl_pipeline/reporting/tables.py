@@ -1,0 +1,72 @@
+"""Tables of plain text, aligned by what the eye sees."""
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+
+def format_table(rows: Sequence[Mapping[str, object]]) -> str:
+    """Formats rows of the same columns: numbers to the right, text to the left.
+
+    Args:
+      rows: One mapping a row; the first one's keys are the columns.
+
+    Returns:
+      Lines of text without a newline at the end; "" for no rows.
+
+    Example:
+      >>> print(format_table([{"head": "linear", "n": 5}, {"head": "knn", "n": 12}]))
+      head     n
+      linear   5
+      knn     12
+    """
+    if not rows:
+        return ""
+    columns = list(rows[0])
+    cells = [[format_cell(row.get(column)) for column in columns] for row in rows]
+    right = [
+        all(isinstance(row.get(c), int | float | None) for row in rows) for c in columns
+    ]
+    widths = [
+        max(_width(text) for text in (column, *(line[i] for line in cells)))
+        for i, column in enumerate(columns)
+    ]
+    lines = [
+        "  ".join(
+            _pad(text, width, to_right)
+            for text, width, to_right in zip(line, widths, right, strict=True)
+        ).rstrip()
+        for line in [columns, *cells]
+    ]
+    return "\n".join(lines)
+
+
+def format_cell(value: object) -> str:
+    """Formats a value for a person: 12,345, 0.861, 1.2e-05, `-` for nothing.
+
+    Example:
+      >>> [format_cell(v) for v in (12345, 0.86123, 1.234e-5, None, "x")]
+      ['12,345', '0.861', '1.2e-05', '-', 'x']
+    """
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        small = value != 0 and abs(value) < 1e-3
+        return f"{value:.2g}" if small else f"{value:,.3f}"
+    return str(value)
+
+
+def _pad(text: str, width: int, to_right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if to_right else text + space
+
+
+def _width(text: str) -> int:
+    """Counts terminal cells: wide characters take two, combining marks none."""
+    return sum(
+        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )

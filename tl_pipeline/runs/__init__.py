@@ -1,0 +1,1 @@
+"""Runs: one training each, with its head, metrics, predictions and report."""

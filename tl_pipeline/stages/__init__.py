@@ -1,0 +1,1 @@
+"""Where the parts meet: extract, train, predict, and the pipeline of all of them."""

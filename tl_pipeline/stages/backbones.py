@@ -1,0 +1,142 @@
+"""Where weights meet backbones: a name and a source string become a backbone."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tl_pipeline.arrays import COMPUTE_DTYPES
+from tl_pipeline.backbones.architecture import CLASSIFIER_PREFIX, Architecture
+from tl_pipeline.backbones.backbone import Backbone as Backbone
+from tl_pipeline.backbones.registry import (
+    is_weightless,
+    make_architecture,
+    make_weightless,
+)
+from tl_pipeline.digest import Json
+from tl_pipeline.errors import BackboneError, WeightsError
+from tl_pipeline.weights.merge import KeyRule, merge_tensors
+from tl_pipeline.weights.reading import load_tensors
+from tl_pipeline.weights.source import PRETRAINED, WeightsSource, parse_source
+from tl_pipeline.weights.tensors import Tensors
+
+
+def load_backbone(
+    name: str,
+    *,
+    weights: str | Path = PRETRAINED,
+    compute_dtype: str = "float32",
+    settings: Mapping[str, Json] | None = None,
+) -> Backbone:
+    """Loads a frozen network with its weights.
+
+    Args:
+      name: A name from `list_backbones`.
+      weights: A path to `.h5` (legacy Keras) or `.safetensors`, `"pretrained"`, or
+        `"random:SEED"`.
+      compute_dtype: `"float32"`, or `"bfloat16"`, faster on accelerators.
+      settings: The architecture's settings, plain data; defaults fill the rest.
+
+    Raises:
+      BackboneError: An unknown backbone, setting or compute dtype.
+      WeightsError: The weights cannot be read or do not fit; all mismatches are listed.
+
+    Example:
+      >>> load_backbone("pixels").feature_shapes()
+      {'pool': (3072,)}
+    """
+    if compute_dtype not in COMPUTE_DTYPES:
+        raise BackboneError(
+            f"Asked for {name} with compute dtype {compute_dtype!r}; known are "
+            f"{', '.join(COMPUTE_DTYPES)}."
+        )
+    if is_weightless(name):
+        backbone = make_weightless(name, settings=settings)
+        if str(weights) not in (PRETRAINED, backbone.weights):
+            raise WeightsError(
+                f"Asked for {name} with weights {str(weights)!r}: it has none to load. "
+                "Leave the weights out."
+            )
+        return backbone
+    architecture = make_architecture(name, settings=settings)
+    source = parse_source(str(weights))
+    # Only now, after what can be told without JAX: it takes two seconds to load.
+    from tl_pipeline.backbones.network import NetworkBackbone, network_shapes
+    from tl_pipeline.backbones.parameters import random_parameters
+
+    if source.seed is not None:
+        return NetworkBackbone(
+            architecture,
+            random_parameters(network_shapes(architecture, None), seed=source.seed),
+            weights=source.text,
+            origin={"kind": "random", "source_dataset": None, "license": None},
+            compute_dtype=compute_dtype,
+        )
+    tensors = load_tensors(_find_file(architecture, source))
+    rules = _key_rules(architecture, tensors)
+    classes = _count_classes(tensors, rules)
+    parameters = merge_tensors(
+        tensors,
+        rules=rules,
+        shapes=network_shapes(architecture, classes or architecture.classes),
+        optional=CLASSIFIER_PREFIX,
+        what=architecture.what,
+    )
+    return NetworkBackbone(
+        architecture,
+        parameters,
+        weights=source.text,
+        origin=_describe_origin(architecture, source, tensors),
+        compute_dtype=compute_dtype,
+    )
+
+
+def _find_file(architecture: Architecture, source: WeightsSource) -> Path:
+    if source.path is not None:
+        return source.path
+    if architecture.bundled is None:
+        raise WeightsError(
+            f"Asked for {architecture.name} with pretrained weights: none come with "
+            f"this package, and this version downloads none. {architecture.how_to_get}"
+        )
+    return architecture.bundled
+
+
+def _key_rules(architecture: Architecture, tensors: Tensors) -> list[KeyRule]:
+    if tensors.layout == "safetensors":  # under our own names
+        from tl_pipeline.backbones.network import network_shapes
+
+        names = network_shapes(architecture, architecture.classes)
+        return [KeyRule(name, name) for name in names]
+    if tensors.layout not in architecture.key_rules:
+        known = ", ".join((*architecture.key_rules, "safetensors"))
+        raise WeightsError(
+            f"Weights {tensors.path} are in the layout {tensors.layout}, from which "
+            f"{architecture.name} is not loaded; it takes {known}."
+        )
+    return [KeyRule(*rule) for rule in architecture.key_rules[tensors.layout]]
+
+
+def _count_classes(tensors: Tensors, rules: list[KeyRule]) -> int | None:
+    """Returns K of the file's classifier, which the file alone knows."""
+    for rule in rules:
+        if rule.target == f"{CLASSIFIER_PREFIX}bias" and rule.source in tensors.arrays:
+            return tensors.arrays[rule.source].size
+    return None
+
+
+def _describe_origin(
+    architecture: Architecture, source: WeightsSource, tensors: Tensors
+) -> dict[str, Json]:
+    """Says where weights come from, by the file's own word or its published name."""
+    published = next(
+        (c for c in architecture.checkpoints if c["file"] == tensors.path.name), {}
+    )
+    facts = {
+        key: tensors.metadata.get(key, published.get(key))
+        for key in ("source_dataset", "license")
+    }
+    return {
+        "kind": source.kind,
+        "file": tensors.path.name,
+        "sha256": tensors.sha256,
+        **facts,
+    }

@@ -1,0 +1,69 @@
+"""Baselines: what a head is compared with, to say whether the transfer helped."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from tl_pipeline.digest import Json
+from tl_pipeline.errors import ConfigError
+from tl_pipeline.stages.backbones import Backbone, load_backbone
+
+PIXELS = "pixels"
+RANDOM_PREFIX = "random:"
+# 3,072 values in color, what CIFAR-10's raw-pixel baselines have.
+MAX_PIXELS_A_SIDE = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """A backbone to compare with, extracted on a stratified part of the dataset.
+
+    Attributes:
+      name: What it is called: `pixels`, or `random:SEED`.
+      backbone: What computes its features.
+      features: Its feature names.
+    """
+
+    name: str
+    backbone: Backbone
+    features: tuple[str, ...]
+
+
+def load_baselines(
+    names: Sequence[str], *, beside: Backbone, features: Sequence[str]
+) -> list[Baseline]:
+    """Loads the baselines of a backbone.
+
+    Args:
+      names: `pixels`, and `random:SEED` for the same architecture untrained.
+      beside: The backbone they are compared with; one that is itself untrained, or
+        itself the pixels, is not compared with itself.
+      features: Its feature names.
+
+    Raises:
+      ConfigError: A name is none of the two.
+    """
+    baselines = []
+    for name in names:
+        if name == PIXELS:
+            if beside.name != PIXELS:
+                pixels = load_backbone(PIXELS, settings=_pixel_settings(beside))
+                baselines.append(Baseline(name, pixels, ("pool",)))
+        elif name.startswith(RANDOM_PREFIX):
+            if beside.needs_accelerator and beside.weights != name:
+                untrained = load_backbone(
+                    beside.name, weights=name, settings=beside.settings
+                )
+                kept = tuple(f for f in features if not f.startswith("logits"))
+                baselines.append(Baseline(name, untrained, kept or ("pool",)))
+        else:
+            raise ConfigError(
+                f"Asked for the baseline {name!r}; known are pixels and random:SEED."
+            )
+    return baselines
+
+
+def _pixel_settings(beside: Backbone) -> dict[str, Json]:
+    """Returns the pixels' settings: the colors of the input, at most 32 a side."""
+    height, width, _ = beside.preprocess.input_shape
+    color = "gray" if beside.preprocess.color == "gray" else "rgb"
+    return {"size": min(MAX_PIXELS_A_SIDE, height, width), "color": color}

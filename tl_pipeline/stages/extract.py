@@ -1,0 +1,266 @@
+"""Stage one: a dataset through frozen backbones, once, into feature stores.
+
+Only rows that no committed shard holds are computed. Baselines ride on the same
+decoding: an example is opened once, whatever number of stores wants it.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tl_pipeline.data.contents import Contents, digest_items, make_examples
+from tl_pipeline.data.dataset import Dataset, Item
+from tl_pipeline.data.stat_cache import StatCache
+from tl_pipeline.errors import DatasetError
+from tl_pipeline.evaluation.fewshot import stratified_part
+from tl_pipeline.examples import (
+    SPLITS,
+    Examples,
+    find_conflicts,
+    find_duplicates,
+    find_leaks,
+)
+from tl_pipeline.progress import NoProgress, Progress
+from tl_pipeline.stages.backbones import Backbone
+from tl_pipeline.stages.baselines import Baseline
+from tl_pipeline.stages.extraction import ExtractReport
+from tl_pipeline.stages.inputs import Inputs, Wanted
+from tl_pipeline.stages.lanes import Lane
+from tl_pipeline.stages.targets import Target, open_target
+from tl_pipeline.store.failures import Failure
+
+STAT_CACHE_NAME = ".stat-cache.sqlite"
+
+
+def extract(
+    dataset: Dataset,
+    backbone: Backbone,
+    *,
+    features: Sequence[str],
+    store_root: str | Path,
+    store_dtype: str = "float16",
+    batch_size: int = 32,
+    val_size: float = 0.15,
+    test_size: float = 0.15,
+    baselines: Sequence[Baseline] = (),
+    n_train: int = 2000,
+    n_test: int = 2000,
+    retry_failed: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> ExtractReport:
+    """Computes the rows of a dataset that its feature store does not hold yet.
+
+    Args:
+      dataset: From `load_dataset`.
+      backbone: From `load_backbone`.
+      features: Feature names, such as `"pool"` or `"stage3:avg"`.
+      store_root: The folder that holds stores; made where it is missing.
+      store_dtype: `"float16"` or `"float32"`.
+      batch_size: B, fixed when a store is made; an existing store keeps its own.
+      val_size: Share of validation, where the data has no split.
+      test_size: Share of test, where the data has no split.
+      baselines: Backbones to extract beside it, on a stratified part.
+      n_train: Train examples of that part.
+      n_test: Validation, and test, examples of that part.
+      retry_failed: Whether to try again what failed to decode before.
+      workers: Decoding threads; by default one a core.
+      progress: What to tell as it goes on.
+
+    Returns:
+      What was done, with every count.
+
+    Raises:
+      DatasetError: The dataset has no readable example.
+      BackboneError: A feature name is unknown.
+      SpecMismatchError: The store holds another classifier's logits.
+      ParityError: Committed rows differ from the same rows computed now.
+      StoreError: The store cannot be written.
+    """
+    begin = time.perf_counter()
+    progress = progress or NoProgress()
+    root = Path(store_root)
+    root.mkdir(parents=True, exist_ok=True)
+    contents = _digest(dataset, root / STAT_CACHE_NAME, workers, progress)
+    examples = make_examples(dataset, contents, val_size=val_size, test_size=test_size)
+    items = _items_by_content(contents)
+    part = _baseline_part(examples, n_train=n_train, n_test=n_test)
+    options = {"root": root, "store_dtype": store_dtype, "batch_size": batch_size}
+    main = open_target(backbone, features, examples, **options)
+    others = [open_target(b.backbone, b.features, part, **options) for b in baselines]
+    targets = [main, *others]
+    inputs, parity_inputs = Inputs(dataset, items), Inputs(dataset, items)
+    with ExitStack() as locks:
+        # In one order everywhere, so that two extractions never wait for each other.
+        for target in sorted(targets, key=lambda target: target.store.path):
+            locks.enter_context(target.store.lock())
+        # Once before anything is added to old rows, and once after.
+        for target in targets:
+            if target.store.manifest.shards and target.plan(retry_failed):
+                target.check_parity(parity_inputs)
+        _compute(targets, inputs, retry_failed, workers, progress)
+        for target in targets:
+            if not target.store.has_parity():
+                target.store.record_parity(target.check_parity(parity_inputs))
+            target.store.commit_snapshot(target.examples)
+        main.store.record_unreadable(dataset.name, contents.unreadable)
+        seconds = time.perf_counter() - begin
+        for target in targets:
+            if target.computed:
+                target.record_extraction(seconds)
+    failures = _list_failures(main, contents, items)
+    n_failed = sum(1 for failure in failures if failure["content"])
+    reused = len(items) - main.computed - n_failed
+    rate = main.store.recorded_rate()
+    return ExtractReport(
+        store=str(main.store.path),
+        digest=main.store.digest,
+        dataset=dataset.name,
+        snapshot=examples.digest,
+        features=tuple(main.features),
+        examples=len(dataset),
+        rows_reused=reused,
+        rows_computed=main.computed,
+        duplicates=len(examples) - len(items),
+        failures=tuple(failures),
+        inputs_hashed=contents.hashed,
+        inputs_opened=inputs.opened,
+        parity_inputs=parity_inputs.opened,
+        parity=main.parity,
+        seconds=seconds,
+        seconds_saved=reused / rate if rate else None,
+        notes=dataset.notes,
+        duplicate_ids=tuple(map(tuple, find_duplicates(examples))),
+        conflicts=tuple(map(tuple, find_conflicts(examples))),
+        leaks=tuple(map(tuple, find_leaks(examples))),
+        weights=backbone.weights,
+        weights_origin=dict(backbone.weights_origin),
+        baselines=tuple(
+            {
+                "name": baseline.name,
+                "store": str(target.store.path),
+                "digest": target.store.digest,
+                "snapshot": target.examples.digest,
+                "features": list(target.features),
+                "rows_computed": target.computed,
+            }
+            for baseline, target in zip(baselines, others, strict=True)
+        ),
+    )
+
+
+def _digest(
+    dataset: Dataset, cache_path: Path, workers: int | None, progress: Progress
+) -> Contents:
+    """Finds the content digests, telling how many are left."""
+    told = 0
+
+    def tell(done: int, _: int) -> None:
+        nonlocal told
+        progress.advance(done - told)
+        told = done
+
+    progress.start("hash", len(dataset))
+    try:
+        with StatCache(cache_path) as cache:
+            contents = digest_items(dataset, cache, workers=workers, progress=tell)
+    finally:
+        progress.finish()
+    if not contents.items:
+        raise DatasetError(
+            f"Asked to extract {dataset.source}: none of its {len(dataset)} examples "
+            "can be read. Check the files and their permissions."
+        )
+    return contents
+
+
+def _items_by_content(contents: Contents) -> dict[bytes, list[Item]]:
+    items: dict[bytes, list[Item]] = defaultdict(list)
+    for item, content in zip(contents.items, contents.content, strict=True):
+        items[content.tobytes()].append(item)
+    return items
+
+
+def _baseline_part(examples: Examples, *, n_train: int, n_test: int) -> Examples:
+    """Returns the labeled part that baselines run on, the same from day to day."""
+    rows: list[int] = []
+    for split in SPLITS:
+        of_split = [
+            row
+            for row, name in enumerate(examples.splits)
+            if name == split and examples.targets[row] is not None
+        ]
+        picked = stratified_part(
+            [str(examples.targets[row]) for row in of_split],
+            examples.content[of_split],
+            n_train if split == "train" else n_test,
+        )
+        rows += [of_split[i] for i in picked]
+    return examples.take(rows)
+
+
+def _compute(
+    targets: Sequence[Target],
+    inputs: Inputs,
+    retry_failed: bool,
+    workers: int | None,
+    progress: Progress,
+) -> None:
+    """Fills all stores in passes; in a pass each example is opened at most once.
+
+    A store's groups of missing rows are committed one after the other, so that its
+    shards are the same however its extraction was interrupted. Pass k serves the
+    k-th group of every store at once.
+    """
+    plans = [target.plan(retry_failed) for target in targets]
+    for k in range(max(map(len, plans))):
+        lanes = [
+            target.open_lane(plan[k], inputs)
+            for target, plan in zip(targets, plans, strict=True)
+            if k < len(plan)
+        ]
+        wanted = list(_merge(lanes))
+        progress.start("extract", len(wanted))
+        try:
+            for content, outcomes in inputs.stream(wanted, workers=workers):
+                for lane in lanes:
+                    if lane.next_content == content:
+                        lane.push(content, outcomes[lane.preprocess])
+                progress.advance(1)
+        finally:
+            progress.finish()
+
+
+def _merge(lanes: Sequence[Lane]) -> Iterator[Wanted]:
+    """Yields each example that a lane needs, once, in the order of all lanes."""
+    needed: dict[bytes, list[Lane]] = defaultdict(list)
+    for lane in lanes:
+        for content in lane.contents:
+            needed[content].append(lane)
+    for content in sorted(needed):
+        preprocesses = dict.fromkeys(lane.preprocess for lane in needed[content])
+        yield Wanted(content, tuple(preprocesses))
+
+
+def _list_failures(
+    main: Target, contents: Contents, items: Mapping[bytes, Sequence[Item]]
+) -> list[dict[str, str]]:
+    """Lists the dataset's examples without a row of every feature asked for."""
+    failures = [
+        {"id": id, "kind": "io", "reason": reason, "content": "", "feature": ""}
+        for id, reason in contents.unreadable
+    ]
+    for failure in main.store.failures():
+        if failure.content and bytes.fromhex(failure.content) in items:
+            if failure.feature in ("", *main.features):
+                failures.append(_plain(failure))
+    return sorted(failures, key=lambda failure: failure["id"])
+
+
+def _plain(failure: Failure) -> dict[str, str]:
+    return {key: failure._asdict()[key] for key in _FAILURE_KEYS}
+
+
+_FAILURE_KEYS = ("id", "kind", "reason", "content", "feature")

@@ -1,0 +1,134 @@
+"""Examples on their way into a backbone: opened once, decoded once, in order.
+
+One decoding serves every preprocessing that wants the example. Pillow releases the
+interpreter's lock while it decodes, so threads keep all cores busy without forking.
+"""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_pipeline.data.dataset import Dataset, Item
+from tl_pipeline.data.decoding import DecodeError, decode_image
+from tl_pipeline.data.preprocessing import preprocess_image
+from tl_pipeline.spec import ImagePreprocess
+
+
+@dataclasses.dataclass(frozen=True)
+class InputFailure:
+    """Why an example could not be made an input.
+
+    Attributes:
+      kind: `"decode"`: its bytes are no usable image, today or tomorrow; `"io"`: its
+        bytes could not be had, which may pass.
+      reason: A sentence.
+    """
+
+    kind: str
+    reason: str
+
+
+class Wanted(NamedTuple):
+    """One example to open, and the preprocessings that want it."""
+
+    content: bytes  # 32-byte content digest
+    preprocesses: tuple[ImagePreprocess, ...]
+
+
+Loaded = Mapping[ImagePreprocess, np.ndarray | InputFailure]
+
+
+class Inputs:
+    """A dataset's examples by content, with a count of how many were opened.
+
+    Attributes:
+      opened: How many examples were opened so far.
+    """
+
+    def __init__(self, dataset: Dataset, items: Mapping[bytes, Sequence[Item]]):
+        """Takes the dataset and, for each content digest, the items that have it."""
+        self._dataset = dataset
+        self._items = items
+        self._lock = threading.Lock()
+        self.opened = 0
+
+    def ids(self, content: bytes) -> list[str]:
+        """Returns the ids of the examples with this content, sorted."""
+        return [item.id for item in self._items[content]]
+
+    def contents(self) -> np.ndarray:
+        """Returns the distinct content digests, [n, 32] uint8."""
+        return np.frombuffer(b"".join(self._items), np.uint8).reshape(-1, 32)
+
+    def load(self, wanted: Wanted) -> Loaded:
+        """Opens, decodes and preprocesses one example.
+
+        Returns:
+          For each preprocessing a uint8 [H, W, C] array, or why there is none.
+        """
+        with self._lock:
+            self.opened += 1
+        try:
+            image = decode_image(self._read(wanted.content))
+        except DecodeError as error:
+            failure = InputFailure("decode", str(error))
+        except OSError as error:
+            failure = InputFailure("io", f"cannot be read: {error}")
+        else:
+            return {p: _preprocess(image, p) for p in wanted.preprocesses}
+        return dict.fromkeys(wanted.preprocesses, failure)
+
+    def stream(
+        self, wanted: Iterable[Wanted], *, workers: int | None = None
+    ) -> Iterator[tuple[bytes, Loaded]]:
+        """Loads examples ahead of the caller in threads, and yields them in order.
+
+        Args:
+          wanted: What to load, in the order to yield it.
+          workers: Threads; by default one a core.
+        """
+        workers = workers or os.cpu_count() or 1
+        # Far enough ahead to cover a slow example, near enough to keep memory flat.
+        window = 8 * workers
+        queue: collections.deque[tuple[bytes, concurrent.futures.Future[Loaded]]]
+        queue = collections.deque()
+        with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+            try:
+                for one in wanted:
+                    queue.append((one.content, pool.submit(self.load, one)))
+                    if len(queue) >= window:
+                        content, future = queue.popleft()
+                        yield content, future.result()
+                while queue:
+                    content, future = queue.popleft()
+                    yield content, future.result()
+            finally:  # an interrupted caller does not wait for what it will not use
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, content: bytes) -> bytes:
+        """Returns the bytes of the first item that still has this content."""
+        problem = OSError("no example has these bytes any more")
+        for item in self._items[content]:
+            try:
+                data = self._dataset.read(item)
+            except OSError as error:
+                problem = error
+                continue
+            if hashlib.sha256(data).digest() == content:
+                return data
+            problem = OSError(f"{item.id} changed while it was being extracted")
+        raise problem
+
+
+def _preprocess(image: object, preprocess: ImagePreprocess):
+    try:
+        return preprocess_image(image, preprocess)  # pyright: ignore[reportArgumentType]
+    except DecodeError as error:
+        return InputFailure("decode", str(error))

@@ -1,0 +1,172 @@
+"""A lane: the missing rows of one store, computed batch by batch in their fixed order.
+
+Rows come in ranges, a range becomes one shard, and a batch never crosses a range, so
+that an interrupted extraction continues with the very shards it would have made. A
+failed example keeps its place in its range and is simply absent.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tl_pipeline.backbones.backbone import Forward
+from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.stages.inputs import InputFailure
+from tl_pipeline.store.failures import Failure
+from tl_pipeline.store.plan import Group
+from tl_pipeline.store.schema import find_unstorable
+from tl_pipeline.store.store import FeatureStore
+
+
+class Batches:
+    """Runs a forward in batches of one shape, one batch behind what it dispatches.
+
+    While the device computes a batch, the host fetches the one before it.
+    """
+
+    def __init__(
+        self, forward: Forward, *, input_shape: tuple[int, ...], batch_size: int
+    ):
+        """Takes a forward on uint8 [B, *input_shape] and B, the one compiled shape."""
+        self._forward = forward
+        self._buffer = np.zeros((batch_size, *input_shape), np.uint8)
+        self._filled = 0
+        self._running: tuple[int, Mapping[str, Any]] | None = None
+        self._done: list[dict[str, np.ndarray]] = []
+
+    def push(self, example: np.ndarray) -> None:
+        """Adds one uint8 example of the input's shape."""
+        self._buffer[self._filled] = example
+        self._filled += 1
+        if self._filled == len(self._buffer):
+            self._dispatch()
+
+    def finish(self) -> dict[str, np.ndarray]:
+        """Computes what is left and returns all rows since the last call, in order.
+
+        Returns:
+          [n, ...] float32 a feature; empty where nothing was pushed.
+        """
+        if self._filled:
+            self._dispatch()
+        self._fetch()
+        done, self._done = self._done, []
+        if not done:
+            return {}
+        return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
+
+    def _dispatch(self) -> None:
+        # A copy: the device may still be reading the last batch from the buffer.
+        batch = self._buffer.copy()
+        batch[self._filled :] = 0  # padding, the same whatever was there before
+        running = (self._filled, self._forward(batch))
+        self._fetch()
+        self._running = running
+        self._filled = 0
+
+    def _fetch(self) -> None:
+        if self._running is not None:
+            n, outputs = self._running
+            self._done.append({name: np.asarray(x)[:n] for name, x in outputs.items()})
+            self._running = None
+
+
+class Lane:
+    """One store's missing rows of one set of features; see the module's docstring.
+
+    Attributes:
+      preprocess: What its inputs are made with.
+      computed: Rows committed so far.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        group: Group,
+        *,
+        forward: Forward,
+        preprocess: ImagePreprocess,
+        versions: Mapping[str, str],
+        name_of: Callable[[bytes], str],
+    ):
+        """Takes the store, which is locked by the caller, and the rows to compute.
+
+        Args:
+          store: Where rows go.
+          group: The missing rows, in their order and ranges.
+          forward: Computes the group's features of a uint8 batch.
+          preprocess: Makes the forward's inputs.
+          versions: What computes the rows, recorded with each shard.
+          name_of: The id to name an example by, from its content digest.
+        """
+        self.preprocess = preprocess
+        self.computed = 0
+        self._store = store
+        self._group = group
+        self._versions = versions
+        self._name_of = name_of
+        self._batches = Batches(
+            forward, input_shape=preprocess.input_shape, batch_size=store.batch_size
+        )
+        self._range = 0
+        self._position = 0
+        self._rows: list[bytes] = []
+        self._range_failed: list[Failure] = []
+
+    @property
+    def contents(self) -> list[bytes]:
+        """The content digests it needs, in the order in which it needs them."""
+        return [row.tobytes() for row in self._group.content]
+
+    @property
+    def next_content(self) -> bytes | None:
+        """The content digest of the example that it takes next; None at its end."""
+        if self._position == len(self._group.content):
+            return None
+        return self._group.content[self._position].tobytes()
+
+    def push(self, content: bytes, outcome: np.ndarray | InputFailure) -> None:
+        """Takes the next example; commits a shard where it ends a range."""
+        assert content == self.next_content
+        if isinstance(outcome, InputFailure):
+            self._fail(content, kind=outcome.kind, reason=outcome.reason)
+        else:
+            self._rows.append(content)
+            self._batches.push(outcome)
+        self._position += 1
+        if self._position == self._group.ranges[self._range].stop:
+            self._commit()
+
+    def _commit(self) -> None:
+        arrays = self._batches.finish()
+        rows, good = self._rows, np.ones(len(self._rows), bool)
+        dtype = str(self._store.spec["store_dtype"])
+        for row, feature, reason in find_unstorable(arrays, dtype):
+            good[row] = False
+            self._fail(rows[row], kind="value", reason=reason, feature=feature)
+        content = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 32)
+        self._store.commit(
+            self._group,
+            self._range,
+            content=content[good],
+            arrays={name: array[good] for name, array in arrays.items()},
+            failed=self._range_failed,
+            versions=self._versions,
+        )
+        self.computed += int(good.sum())
+        self._range += 1
+        self._rows, self._range_failed = [], []
+
+    def _fail(
+        self, content: bytes, *, kind: str, reason: str, feature: str = ""
+    ) -> None:
+        self._range_failed.append(
+            Failure(
+                content=content.hex(),
+                id=self._name_of(content),
+                kind=kind,
+                reason=reason,
+                feature=feature,
+            )
+        )

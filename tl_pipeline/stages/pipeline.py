@@ -1,0 +1,120 @@
+"""The whole pipeline as steps with plain values: extract, check, train, summarize.
+
+Every engine calls these steps: the Prefect flow as tasks, the local engine as plain
+functions. So both give the same stores, runs and digests.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tl_pipeline.config import PipelineConfig, make_config
+from tl_pipeline.data.sources import load_dataset
+from tl_pipeline.digest import Json
+from tl_pipeline.progress import Progress
+from tl_pipeline.stages.backbones import load_backbone
+from tl_pipeline.stages.baselines import load_baselines
+from tl_pipeline.stages.extract import extract
+from tl_pipeline.stages.extraction import check_failures
+from tl_pipeline.stages.train import train
+
+
+def extract_step(
+    config: Mapping[str, Any], *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Extracts the dataset and its baselines; see `extract`.
+
+    Args:
+      config: `PipelineConfig.to_json()`.
+      progress: What to tell as it goes on.
+
+    Returns:
+      `ExtractReport.to_json()`.
+
+    Raises:
+      TooManyFailuresError: More examples failed than `[data] max_failures` allows.
+    """
+    options = make_config(config, where="of this pipeline")
+    dataset = load_dataset(
+        options.data.source, name=options.data.name, exclude=options.data.exclude
+    )
+    backbone = load_backbone(
+        options.backbone.name,
+        weights=options.backbone.weights,
+        compute_dtype=options.backbone.compute_dtype,
+    )
+    report = extract(
+        dataset,
+        backbone,
+        features=options.backbone.features,
+        store_root=Path(options.store.root),
+        store_dtype=options.store.dtype,
+        batch_size=options.store.batch_size,
+        val_size=options.data.val_size,
+        test_size=options.data.test_size,
+        baselines=load_baselines(
+            options.baselines.names, beside=backbone, features=options.backbone.features
+        ),
+        n_train=options.baselines.n_train,
+        n_test=options.baselines.n_test,
+        progress=progress,
+    )
+    check_failures(report, options.data.max_failures)
+    return report.to_json()
+
+
+def train_step(
+    config: Mapping[str, Any],
+    extracted: Mapping[str, Any],
+    *,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Trains heads on what `extract_step` left, or finds the run that did; see `train`.
+
+    Args:
+      config: `PipelineConfig.to_json()`.
+      extracted: What `extract_step` returned.
+      progress: What to tell as it goes on.
+
+    Returns:
+      `TrainReport.to_json()`.
+    """
+    options = make_config(config, where="of this pipeline")
+    report = train(
+        extracted["store"],
+        run_root=Path(options.run.root),
+        snapshot=extracted["snapshot"],
+        features=options.backbone.features,
+        kinds=options.heads.kinds,
+        l2=options.heads.l2,
+        n_seeds=options.heads.n_seeds,
+        baselines=extracted["baselines"],
+        shots=options.baselines.shots,
+        max_failures=options.data.max_failures,
+        extraction=extracted,
+        progress=progress,
+    )
+    return report.to_json()
+
+
+def summarize(
+    extracted: Mapping[str, Any], trained: Mapping[str, Any]
+) -> dict[str, Json]:
+    """Joins what the steps returned into what `run` reports."""
+    return {
+        "extract": extracted,
+        "train": trained,
+        "finetune": None,
+        "transfer": trained["transfer"],
+        "promotion": None,
+    }
+
+
+def run_local(
+    config: PipelineConfig, *, progress: Progress | None = None
+) -> dict[str, Json]:
+    """Runs the pipeline in this process, without Prefect."""
+    plain = config.to_json()
+    extracted = extract_step(plain, progress=progress)
+    trained = train_step(plain, extracted, progress=progress)
+    return summarize(extracted, trained)

@@ -1,0 +1,134 @@
+"""Predict: new examples through the run's own backbone and head, and no other."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_pipeline.data.contents import digest_items
+from tl_pipeline.data.dataset import Dataset, Item
+from tl_pipeline.data.sources import load_dataset
+from tl_pipeline.heads.head import Head
+from tl_pipeline.runs.run import Run, load_run
+from tl_pipeline.spec import FeatureSpec
+from tl_pipeline.stages.backbones import Backbone, load_backbone
+from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
+from tl_pipeline.stages.lanes import Batches
+from tl_pipeline.stages.targets import make_spec
+
+
+class Prediction(NamedTuple):
+    """What a head says of one example.
+
+    Attributes:
+      id: The example's id.
+      label: The likeliest class; None where the example failed.
+      probabilities: Probability by class; empty where the example failed.
+      reason: Why it failed, else "".
+    """
+
+    id: str
+    label: str | None
+    probabilities: dict[str, float]
+    reason: str = ""
+
+
+def predict(
+    run: str | Path,
+    source: str | Path,
+    *,
+    backbone: str | None = None,
+    weights: str | None = None,
+    workers: int | None = None,
+) -> list[Prediction]:
+    """Predicts the classes of examples that need no label.
+
+    The rows are computed as the store's were: same preprocessing, dtype and batch
+    shape, so that an example of the store gets the very prediction it had there.
+
+    Args:
+      run: A run's folder.
+      source: A dataset, as `load_dataset` takes it; or one file.
+      backbone: The backbone's name; by default the run's.
+      weights: Its weights; by default from where the run had them.
+      workers: Decoding threads; by default one a core.
+
+    Returns:
+      One prediction an example, sorted by id.
+
+    Raises:
+      NotFoundError: There is no such run.
+      SpecMismatchError: Backbone, weights or preprocessing are not the run's; the
+        message names every field that differs.
+      WeightsError: The run's weights are no longer where they were.
+    """
+    loaded = load_run(Path(run))
+    network = _load_network(loaded, backbone, weights)
+    head = Head.from_arrays(loaded.head, loaded.head_arrays())
+    dataset = _load_unlabeled(source)
+    contents = digest_items(dataset, None, workers=workers)
+    rows = [row.tobytes() for row in contents.content]
+    items = {}
+    for item, content in zip(contents.items, rows, strict=True):
+        items.setdefault(content, []).append(item)
+    inputs = Inputs(dataset, items)
+    batches = Batches(
+        network.make_forward([head.feature]),
+        input_shape=network.preprocess.input_shape,
+        batch_size=int(loaded.provenance["batch_size"]),
+    )
+    wanted = [Wanted(content, (network.preprocess,)) for content in items]
+    reasons: dict[bytes, str] = {}
+    computed: list[bytes] = []
+    for content, outcomes in inputs.stream(wanted, workers=workers):
+        outcome = outcomes[network.preprocess]
+        if isinstance(outcome, InputFailure):
+            reasons[content] = outcome.reason
+        else:
+            computed.append(content)
+            batches.push(outcome)
+    features = batches.finish().get(head.feature)
+    probabilities: dict[bytes, np.ndarray] = {}
+    if features is not None:
+        # The head was trained on stored rows: round as the store does.
+        stored = features.astype(loaded.spec["store_dtype"]).astype(np.float32)
+        scores = head.predict_proba(stored)
+        probabilities = dict(zip(computed, scores, strict=True))
+    predictions = [
+        _prediction(item.id, probabilities.get(content), reasons.get(content), head)
+        for item, content in zip(contents.items, rows, strict=True)
+    ]
+    failed = [Prediction(id, None, {}, reason) for id, reason in contents.unreadable]
+    return sorted(predictions + failed)
+
+
+def _load_unlabeled(source: str | Path) -> Dataset:
+    path = Path(source)
+    if not path.is_file():
+        return load_dataset(source)
+    item = Item(id=path.name, file=str(path.absolute()))
+    return Dataset(name=path.name, source=str(source), items=(item,))
+
+
+def _load_network(run: Run, backbone: str | None, weights: str | None) -> Backbone:
+    stored = run.spec
+    network = load_backbone(
+        backbone or str(stored["backbone"]),
+        weights=weights or str(run.provenance["weights"]),
+        compute_dtype=str(stored["compute_dtype"]),
+        settings=None if backbone else stored["settings"],
+    )
+    wanted: FeatureSpec = make_spec(network, store_dtype=str(stored["store_dtype"]))
+    run.check_spec(wanted.to_json())
+    return network
+
+
+def _prediction(
+    id: str, scores: np.ndarray | None, reason: str | None, head: Head
+) -> Prediction:
+    if scores is None:
+        return Prediction(id, None, {}, reason or "failed")
+    by_class = {
+        name: float(score) for name, score in zip(head.classes, scores, strict=True)
+    }
+    return Prediction(id, head.classes[int(scores.argmax())], by_class)

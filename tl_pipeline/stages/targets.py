@@ -1,0 +1,145 @@
+"""A target: one store that an extraction fills, and what fills it."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tl_pipeline.backbones.features import feature_shape, resolve_features
+from tl_pipeline.data.preprocessing import preprocessing_fingerprint
+from tl_pipeline.digest import Json
+from tl_pipeline.examples import Examples
+from tl_pipeline.spec import FeatureSpec
+from tl_pipeline.stages.backbones import Backbone
+from tl_pipeline.stages.inputs import Inputs
+from tl_pipeline.stages.lanes import Lane
+from tl_pipeline.stages.parity import check_parity
+from tl_pipeline.stages.provenance import describe_versions
+from tl_pipeline.store.plan import Group
+from tl_pipeline.store.schema import FeatureInfo
+from tl_pipeline.store.store import FeatureStore
+
+
+@dataclasses.dataclass
+class Target:
+    """One store of an extraction.
+
+    Attributes:
+      backbone: What computes its rows.
+      features: The features asked for, by canonical name.
+      store: The store.
+      examples: The examples whose rows it should hold.
+      versions: What computes rows now.
+      lanes: What was computed so far.
+      parity: The record of the last live check.
+    """
+
+    backbone: Backbone
+    features: tuple[str, ...]
+    store: FeatureStore
+    examples: Examples
+    versions: Mapping[str, str]
+    lanes: list[Lane] = dataclasses.field(default_factory=list)
+    parity: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+
+    @property
+    def computed(self) -> int:
+        """Examples whose rows were computed."""
+        return sum(lane.computed for lane in self.lanes)
+
+    def plan(self, retry_failed: bool) -> list[Group]:
+        """Returns the rows that are missing."""
+        content = self.examples.content
+        return self.store.plan(content, self.features, retry_failed=retry_failed)
+
+    def open_lane(self, group: Group, inputs: Inputs) -> Lane:
+        """Opens the lane that computes a group of missing rows."""
+        lane = Lane(
+            self.store,
+            group,
+            forward=self.backbone.make_forward(group.features),
+            preprocess=self.backbone.preprocess,
+            versions=self.versions,
+            name_of=lambda content: inputs.ids(content)[0],
+        )
+        self.lanes.append(lane)
+        return lane
+
+    def check_parity(self, inputs: Inputs) -> Mapping[str, Json]:
+        """Compares committed rows with live ones; see `check_parity`."""
+        self.parity = check_parity(
+            self.store,
+            inputs,
+            make_forward=self.backbone.make_forward,
+            preprocess=self.backbone.preprocess,
+            versions=self.versions,
+        )
+        return self.parity
+
+    def record_extraction(self, seconds: float) -> None:
+        """Keeps in the store's history how fast its rows were computed."""
+        self.store.record_extraction(
+            {
+                "dataset": self.examples.dataset,
+                "snapshot": self.examples.digest,
+                "examples": len(self.examples),
+                "rows_computed": self.computed,
+                "seconds": seconds,
+                "versions": dict(self.versions),
+            }
+        )
+
+
+def make_spec(backbone: Backbone, *, store_dtype: str) -> FeatureSpec:
+    """Returns the feature spec of a backbone's rows: what names their store."""
+    return FeatureSpec(
+        backbone=backbone.name,
+        settings=backbone.settings,
+        weights=backbone.weights_digest,
+        preprocess=backbone.preprocess.to_json(),
+        fingerprint=preprocessing_fingerprint(backbone.preprocess),
+        compute_dtype=backbone.compute_dtype,
+        store_dtype=store_dtype,
+    )
+
+
+def open_target(
+    backbone: Backbone,
+    features: Sequence[str],
+    examples: Examples,
+    *,
+    root: Path,
+    store_dtype: str,
+    batch_size: int,
+) -> Target:
+    """Opens, or makes, the store of a backbone's features.
+
+    Raises:
+      BackboneError: A feature name is unknown; the message lists the known ones.
+      SpecMismatchError: The store holds the feature with another classifier.
+    """
+    shapes = backbone.feature_shapes()
+    resolved = resolve_features(features, shapes)
+    infos = {
+        feature.name: FeatureInfo(
+            shape=feature_shape(feature, shapes),
+            dtype=store_dtype,
+            classifier=backbone.classifier_digest
+            if feature.output == "logits"
+            else None,
+        )
+        for feature in resolved
+    }
+    store = FeatureStore.create_or_open(
+        root,
+        name=backbone.name,
+        spec=make_spec(backbone, store_dtype=store_dtype).to_json(),
+        features=infos,
+        batch_size=batch_size,
+    )
+    return Target(
+        backbone=backbone,
+        features=tuple(infos),
+        store=store,
+        examples=examples,
+        versions=describe_versions(backbone),
+    )

@@ -1,0 +1,66 @@
+"""The stores under a root, told from their manifests alone."""
+
+from pathlib import Path
+
+from tl_pipeline.digest import Json
+from tl_pipeline.errors import NotFoundError, StoreError
+from tl_pipeline.store.describe import count_bytes, count_rows, describe_feature
+from tl_pipeline.store.manifest import Manifest, read_manifest
+from tl_pipeline.store.schema import HISTORY, MANIFEST
+
+
+def list_stores(root: str | Path) -> list[dict[str, Json]]:
+    """Describes every store under a root, sorted by folder, without reading a shard.
+
+    A store whose manifest cannot be read is listed with its `problem`, all else None.
+
+    Raises:
+      NotFoundError: There is no such folder.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise NotFoundError(
+            f"Asked for the stores under {root}, which is no folder. Name the folder "
+            "that `extract` was given as its store root."
+        )
+    return [
+        _describe(folder)
+        for folder in sorted(root.iterdir())
+        if (folder / MANIFEST).is_file()
+    ]
+
+
+def _describe(path: Path) -> dict[str, Json]:
+    manifest, problem = None, None
+    try:
+        manifest = read_manifest(path)
+    except StoreError as error:
+        problem = str(error)
+    used = [
+        (path / name).stat().st_mtime
+        for name in (MANIFEST, HISTORY)
+        if (path / name).exists()
+    ]
+    return {
+        "path": str(path),
+        "last_use": max(used),
+        "problem": problem,
+        **(dict.fromkeys(_summary_keys()) if manifest is None else _summary(manifest)),
+    }
+
+
+def _summary_keys() -> tuple[str, ...]:
+    return ("name", "digest", "backbone", "features", "rows", "bytes", "datasets")
+
+
+def _summary(manifest: Manifest) -> dict[str, Json]:
+    values = (
+        manifest.name,
+        manifest.digest,
+        manifest.spec.get("backbone"),
+        {name: describe_feature(manifest, name) for name in manifest.features},
+        count_rows(manifest),
+        count_bytes(manifest),
+        sorted({entry.dataset for entry in manifest.snapshots}),
+    )
+    return dict(zip(_summary_keys(), values, strict=True))

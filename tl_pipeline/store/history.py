@@ -1,0 +1,73 @@
+"""What happened to a store and when: extractions, and checks against live rows.
+
+None of it decides what the store holds, so none of it is in the manifest, which stays
+byte-equal however an extraction was interrupted.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tl_pipeline.digest import Json
+from tl_pipeline.store.lines import read_lines, write_lines
+from tl_pipeline.store.schema import HISTORY
+
+KEPT_LINES = 1000
+
+
+def add_extraction(path: Path, record: Mapping[str, Json]) -> None:
+    """Adds the record of an extraction to the store in a folder."""
+    _add(path, {**record, "event": "extraction"})
+
+
+def add_parity(path: Path, record: Mapping[str, Json]) -> None:
+    """Adds the record of a passed parity check; `shards` names what it covers."""
+    if not isinstance(record.get("shards"), (list, tuple)):
+        raise TypeError("A parity record names the shards that it covers.")
+    _add(path, {**record, "event": "parity"})
+
+
+def read_history(path: Path) -> list[dict[str, Json]]:
+    """Reads all records of the store in a folder, oldest first.
+
+    Raises:
+      StoreDamagedError: A line is not the one that was written.
+    """
+    return read_lines(path / HISTORY)
+
+
+def covered_shards(path: Path) -> set[str]:
+    """Returns the names of the shards that some parity record covers."""
+    return {name for record in read_history(path) for name in _names(record)}
+
+
+def recorded_rate(path: Path) -> float | None:
+    """Returns the rows a second of the largest extraction on record, or None.
+
+    A nightly run of a dozen rows measures how long a network takes to compile.
+    """
+    best: tuple[int, float] | None = None
+    for record in read_history(path):
+        rows, seconds = record.get("rows_computed"), record.get("seconds")
+        if isinstance(rows, int) and isinstance(seconds, (int, float)):
+            if rows > 0 and seconds > 0 and (best is None or rows >= best[0]):
+                best = rows, rows / seconds
+    return best[1] if best else None
+
+
+def _add(path: Path, record: Mapping[str, Json]) -> None:
+    history = [*read_history(path), dict(record)]
+    # A parity record is kept beyond its time while it alone vouches for a shard.
+    kept: list[dict[str, Json]] = []
+    covered: set[str] = set()
+    for age, old in enumerate(reversed(history)):
+        if age < KEPT_LINES or not _names(old) <= covered:
+            kept.append(old)
+        covered |= _names(old)
+    write_lines(path / HISTORY, reversed(kept))
+
+
+def _names(record: Mapping[str, Json]) -> set[str]:
+    shards = record.get("shards")
+    if record.get("event") != "parity" or not isinstance(shards, list | tuple):
+        return set()
+    return set(map(str, shards))

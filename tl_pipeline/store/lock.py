@@ -1,0 +1,119 @@
+"""One writer at a time: an flock that is free the moment its holder dies.
+
+Reading takes no lock. Beside the lock lies a note on who holds it, so that whoever
+waits can say for whom; a note whose writer was killed is simply overwritten.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import shlex
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import filelock
+
+from tl_pipeline.errors import StoreError, StoreLockedError
+from tl_pipeline.files import write_json
+from tl_pipeline.store.schema import HOLDER, LOCK
+
+PLATFORMS = ("linux", "darwin")
+_POLL_SECONDS = 0.1
+_ASK_SECONDS = 2.0  # how often a waiting process looks whether the holder changed
+
+_logger = logging.getLogger(__name__)
+
+
+def check_platform() -> None:
+    """Raises `StoreError` where a store's guarantees do not hold."""
+    if sys.platform not in PLATFORMS:
+        raise StoreError(
+            f"Feature stores need flock and atomic renames, and this is "
+            f"{sys.platform}: run on Linux or macOS."
+        )
+
+
+@contextlib.contextmanager
+def hold_lock(
+    path: Path, *, wait: bool = True, on_wait: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Holds the lock of the store in a folder.
+
+    Args:
+      path: The folder.
+      wait: Whether to wait for another holder, or to raise.
+      on_wait: Called with a sentence that says who holds it, once a holder; by
+        default the sentence is logged as a warning.
+
+    Raises:
+      StoreLockedError: Another process holds it, and `wait` is False.
+      StoreError: The folder cannot be written, or its file system has no locks.
+    """
+    check_platform()
+    # A lock made of a file's existence would outlive a killed holder: no fallback.
+    lock = filelock.FileLock(path / LOCK, thread_local=False, fallback_to_soft=False)
+    try:
+        _acquire(lock, path, wait, on_wait or _logger.warning)
+    except filelock.Timeout:
+        raise StoreLockedError(_describe_holder(path)) from None
+    except OSError as error:
+        raise StoreError(
+            f"Feature store {path} cannot be locked ({error.strerror or error}). "
+            "Writing needs a folder that this user may write, on a file system with "
+            "flock."
+        ) from error
+    try:
+        with contextlib.suppress(OSError):  # a full disk must not keep us out
+            write_json(path / HOLDER, _describe_self())
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (path / HOLDER).unlink(missing_ok=True)
+        lock.release()
+
+
+def _acquire(
+    lock: filelock.BaseFileLock,
+    path: Path,
+    wait: bool,
+    on_wait: Callable[[str], None],
+) -> None:
+    said = None
+    timeout = 0.0
+    while True:
+        try:
+            lock.acquire(timeout=timeout, poll_interval=_POLL_SECONDS)
+            return
+        except filelock.Timeout:
+            if not wait:
+                raise
+        sentence = _describe_holder(path)
+        if sentence != said:
+            on_wait(sentence)
+            said = sentence
+        timeout = _ASK_SECONDS
+
+
+def _describe_self() -> dict[str, str | int]:
+    return {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200],
+        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
+    }
+
+
+def _describe_holder(path: Path) -> str:
+    try:
+        holder = json.loads((path / HOLDER).read_bytes())
+        who = (
+            f"process {holder['pid']} on {holder['host']} (`{holder['command']}`, "
+            f"since {holder['since']})"
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        who = "another process"  # it has the lock and not yet written its note
+    return f"Feature store {path} is being written by {who}; one can at a time."

@@ -1,0 +1,279 @@
+"""Reading committed files: verified on first use, then straight from their chunks.
+
+A file's SHA-256 is checked against the manifest when a process first uses it, and
+remembered with its size, mtime, ctime and inode; while these stay, later reads copy
+chunks from known offsets, three times faster than through HDF5.
+"""
+
+import contextlib
+import functools
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+
+from tl_pipeline.digest import Json, bytes_digest
+from tl_pipeline.errors import StoreDamagedError, StoreError
+from tl_pipeline.store.guards import check_contents, check_dataset
+from tl_pipeline.store.manifest import ShardEntry
+from tl_pipeline.store.schema import FEATURES, FeatureInfo
+
+
+class DatasetLayout(NamedTuple):
+    """Where a dataset's rows lie.
+
+    Attributes:
+      shape: [n, ...].
+      dtype: By name.
+      chunk_rows: Rows in a chunk; the last one may hold fewer.
+      offsets: Each chunk's place in the file, in order; None if the rows do not lie
+        there plainly, and HDF5 has to read them.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    chunk_rows: int
+    offsets: tuple[int, ...] | None
+
+
+Identity = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
+
+
+def read_verified(path: Path, *, sha256: str, size: int) -> bytearray:
+    """Reads a committed file's bytes and checks that they are the committed ones.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      StoreDamagedError: Its bytes are not the committed ones.
+    """
+    with _opened(path) as descriptor:
+        return _read_verified(path, descriptor, sha256, size)
+
+
+def read_keys(path: Path, entry: ShardEntry) -> np.ndarray:
+    """Reads a shard's content digests, checked on their own: no feature is read.
+
+    Returns:
+      [rows, 32] uint8.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      StoreDamagedError: They are not the committed ones.
+    """
+    keys = np.empty((entry.rows, 32), np.uint8)
+    with _opened(path) as descriptor:
+        complete = _fill(keys, descriptor, entry.keys_offset)
+    if not complete or bytes_digest(keys.data) != entry.keys_sha256:
+        raise _damaged(path, "its content digests are not the committed ones")
+    return keys
+
+
+def read_rows(
+    path: Path, entry: ShardEntry, feature: str, info: FeatureInfo
+) -> np.ndarray:
+    """Reads all rows of a feature in a shard.
+
+    Returns:
+      [rows, ...] of the feature's shape and dtype.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      StoreDamagedError: Its bytes are not the committed ones, or not a shard's.
+    """
+    with _opened(path) as descriptor:
+        identity = _identity(descriptor)
+        if identity[0] != entry.bytes:
+            raise _damaged(
+                path, f"it has {identity[0]:,} bytes instead of {entry.bytes:,}"
+            )
+        layout = _verified_layouts(path, entry.sha256, entry.features, identity)[
+            feature
+        ]
+        shape = (entry.rows, *info.shape)
+        if (layout.shape, layout.dtype) != (shape, info.dtype):
+            raise _damaged(
+                path,
+                f"{feature} is {layout.dtype} {list(layout.shape)}, the manifest has "
+                f"{info.dtype} {list(shape)}",
+            )
+        if layout.offsets is None:
+            data = _read_verified(path, descriptor, entry.sha256, entry.bytes)
+            with parsed(path, data) as file:
+                name = f"{FEATURES}/{feature}"
+                return check_dataset(
+                    file, name, shape=shape, dtype=info.dtype, what=str(path)
+                )[...]
+        rows = np.empty(shape, info.dtype)
+        for place, offset in enumerate(layout.offsets):
+            start = place * layout.chunk_rows
+            # Four bytes of checksum follow each chunk; the whole file was checked.
+            if not _fill(rows[start : start + layout.chunk_rows], descriptor, offset):
+                raise _damaged(path, "it ends within a chunk")
+        return rows
+
+
+def read_versions(path: Path, entry: ShardEntry) -> dict[str, Json]:
+    """Reads the library versions and platform that a shard carries.
+
+    Raises:
+      FileNotFoundError: There is no such file.
+      StoreDamagedError: Its bytes are not the committed ones, or not a shard's.
+    """
+    data = read_verified(path, sha256=entry.sha256, size=entry.bytes)
+    with parsed(path, data) as file:
+        return dict(json.loads(str(file.attrs["versions"])))
+
+
+def read_layouts(
+    path: Path, data: bytes | bytearray, features: tuple[str, ...]
+) -> Mapping[str, DatasetLayout]:
+    """Returns the layout of each feature in a shard's bytes.
+
+    Raises:
+      StoreDamagedError: The file is not what a shard is.
+    """
+    with parsed(path, data) as file:
+        check_contents(file, size=len(data), what=str(path))
+        group = file.get(FEATURES)
+        if not isinstance(group, h5py.Group) or set(group) != set(features):
+            raise _damaged(path, "it does not hold the features that it should")
+        found: dict[str, DatasetLayout] = {}
+        for name in features:
+            dataset = group[name]
+            if not isinstance(dataset, h5py.Dataset):
+                raise _damaged(path, f"{FEATURES}/{name} is not a dataset")
+            found[name] = _read_layout(dataset)
+        return MappingProxyType(found)
+
+
+def read_table(
+    path: Path,
+    data: bytes | bytearray,
+    columns: Mapping[str, tuple[tuple[int, ...], str | None]],
+) -> dict[str, np.ndarray]:
+    """Reads datasets at the root of a file's bytes.
+
+    Args:
+      path: Where the bytes are from, for messages.
+      data: The bytes.
+      columns: Shape and dtype by name; the dtype None takes text of any length.
+
+    Raises:
+      StoreDamagedError: A dataset is absent or different.
+    """
+    with parsed(path, data) as file:
+        check_contents(file, size=len(data), what=str(path))
+        table = {}
+        for name, (shape, dtype) in columns.items():
+            found = file.get(name)
+            wanted = dtype or (found.dtype if isinstance(found, h5py.Dataset) else "S")
+            table[name] = check_dataset(
+                file, name, shape=shape, dtype=wanted, what=str(path)
+            )[...]
+        return table
+
+
+@functools.lru_cache(maxsize=2**16)
+def _verified_layouts(
+    path: Path, sha256: str, features: tuple[str, ...], identity: Identity
+) -> Mapping[str, DatasetLayout]:
+    """Verifies a shard once a process, for as long as the file's identity stays."""
+    with _opened(path) as descriptor:
+        data = _read_verified(path, descriptor, sha256, identity[0])
+        if _identity(descriptor) != identity:
+            raise _damaged(path, "it changed while it was read")
+    return read_layouts(path, data, features)
+
+
+def _read_layout(dataset: h5py.Dataset) -> DatasetLayout:
+    shape, chunks = dataset.shape, dataset.chunks
+    if chunks is None:
+        offset = dataset.id.get_offset()
+        offsets = None if offset is None else (offset,)
+        return DatasetLayout(shape, dataset.dtype.name, shape[0], offsets)
+    found: dict[int, int] = {}
+
+    def visit(chunk: h5py.h5d.StoreInfo) -> None:
+        # A set bit of the mask is a filter that was skipped for this chunk.
+        if chunk.filter_mask == 0 and not any(chunk.chunk_offset[1:]):
+            found[chunk.chunk_offset[0]] = chunk.byte_offset
+
+    whole_rows = chunks[1:] == shape[1:]
+    starts = range(0, shape[0], chunks[0])
+    if whole_rows:
+        dataset.id.chunk_iter(visit)
+    plain = found.keys() == set(starts)
+    offsets = tuple(found[start] for start in starts) if plain else None
+    return DatasetLayout(shape, dataset.dtype.name, chunks[0], offsets)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error.strerror}).") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def parsed(path: Path, data: bytes | bytearray) -> Iterator[h5py.File]:
+    """Opens the very bytes that were verified, not whatever the path has by now."""
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            yield file
+    except StoreError:
+        raise
+    # What h5py raises for a file that is not HDF5, or not all of it.
+    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise _damaged(path, f"HDF5 cannot read it: {error}") from error
+
+
+def _read_verified(path: Path, descriptor: int, sha256: str, size: int) -> bytearray:
+    found = os.fstat(descriptor).st_size
+    if found != size:
+        raise _damaged(path, f"it has {found:,} bytes instead of {size:,}")
+    data = bytearray(size)
+    complete = _fill(memoryview(data), descriptor, 0)
+    if not complete or bytes_digest(data) != sha256:
+        raise _damaged(path, "its SHA-256 is not the committed one")
+    return data
+
+
+def _fill(rows: np.ndarray | memoryview, descriptor: int, offset: int) -> bool:
+    """Fills an array from a place in a file; False if the file ends before."""
+    view = rows
+    if isinstance(view, np.ndarray):
+        view = view.reshape(-1).view(np.uint8).data
+    try:
+        while len(view):
+            n = os.preadv(descriptor, [view], offset)
+            if not n:
+                return False
+            view, offset = view[n:], offset + n
+    except OSError as error:
+        raise StoreError(f"A feature store cannot be read ({error}).") from error
+    return True
+
+
+def _identity(descriptor: int) -> Identity:
+    stat = os.fstat(descriptor)
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
+def _damaged(path: Path, why: str) -> StoreDamagedError:
+    return StoreDamagedError(
+        f"{path} is damaged: {why}. Restore the file from a copy, or delete the store "
+        "and extract again; `tl-pipeline store verify` lists every problem."
+    )

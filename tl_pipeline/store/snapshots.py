@@ -1,0 +1,121 @@
+"""Snapshots: the example table that a run saw, as an HDF5 file.
+
+One row an example, in order of id. HDF5 has no absent text, so `/labeled` and
+`/grouped` tell a missing target or group from an empty name.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from tl_pipeline.digest import bytes_digest, short_digest
+from tl_pipeline.errors import DatasetError, StoreDamagedError
+from tl_pipeline.examples import SPLITS, Examples
+from tl_pipeline.spec import SCHEMA_VERSION
+from tl_pipeline.store.manifest import SnapshotEntry
+from tl_pipeline.store.reading import read_table
+from tl_pipeline.store.schema import CONTENT, add_dataset, file_stem
+
+
+def build_snapshot(examples: Examples) -> tuple[memoryview, SnapshotEntry]:
+    """Builds the file of an example table. The same table gives the same bytes.
+
+    Raises:
+      DatasetError: A text holds a zero byte, which HDF5 takes for its end.
+    """
+    digest = examples.digest
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["schema"] = SCHEMA_VERSION
+        file.attrs["description"] = (
+            "A snapshot: the examples of a dataset, one a row, with the targets and "
+            "splits of one moment. Features are in the shards, by content digest."
+        )
+        file.attrs["dataset"] = examples.dataset
+        file.attrs["digest"] = digest
+        add_dataset(file, "id", _to_text("id", examples.ids), "The example's id")
+        add_dataset(file, CONTENT, examples.content, "SHA-256 of the example's bytes")
+        add_dataset(
+            file,
+            "target",
+            _to_text("target", examples.targets),
+            "The example's class; empty where `labeled` is 0",
+        )
+        add_dataset(
+            file,
+            "split",
+            _to_text("split", examples.splits),
+            "train, val or test",
+        )
+        add_dataset(
+            file,
+            "group",
+            _to_text("group", examples.groups),
+            "Examples of a group are never split; empty where `grouped` is 0",
+        )
+        for name, values in (
+            ("labeled", examples.targets),
+            ("grouped", examples.groups),
+        ):
+            present = np.array([value is not None for value in values], np.uint8)
+            add_dataset(file, name, present, "1 where there is one, else 0")
+    data = buffer.getbuffer()
+    entry = SnapshotEntry(
+        dataset=examples.dataset,
+        digest=digest,
+        name=f"{file_stem(examples.dataset)}-{short_digest(digest)}.h5",
+        rows=len(examples),
+        bytes=len(data),
+        sha256=bytes_digest(data),
+    )
+    return data, entry
+
+
+def parse_snapshot(
+    path: Path, data: bytes | bytearray, entry: SnapshotEntry
+) -> Examples:
+    """Reads the example table out of a snapshot's verified bytes.
+
+    Raises:
+      StoreDamagedError: The file is not what a snapshot is.
+    """
+    n = entry.rows
+    texts = {name: ((n,), None) for name in ("id", "target", "split", "group")}
+    masks = {name: ((n,), "uint8") for name in ("labeled", "grouped")}
+    table = read_table(path, data, {**texts, **masks, CONTENT: ((n, 32), "uint8")})
+    try:
+        ids, splits = _from_text(table["id"]), _from_text(table["split"])
+        targets = _masked(_from_text(table["target"]), table["labeled"])
+        groups = _masked(_from_text(table["group"]), table["grouped"])
+    except (AttributeError, UnicodeDecodeError) as error:
+        raise StoreDamagedError(f"{path} holds text that is not UTF-8.") from error
+    if list(ids) != sorted(set(ids)) or not set(splits) <= set(SPLITS):
+        raise StoreDamagedError(f"{path} is no example table: its ids or splits.")
+    return Examples(entry.dataset, ids, table[CONTENT], targets, splits, groups)
+
+
+def _to_text(column: str, values: Sequence[str | None]) -> np.ndarray:
+    """Returns N texts as fixed-length UTF-8, whose chunks have checksums."""
+    encoded = [(value or "").encode() for value in values]
+    for value in encoded:
+        if b"\0" in value:
+            raise DatasetError(
+                f"The {column} {value!r} holds a zero byte, which a feature store "
+                "cannot keep. Rename it."
+            )
+    length = max(map(len, encoded), default=0)
+    return np.array(encoded, h5py.string_dtype("utf-8", max(length, 1)))
+
+
+def _from_text(values: np.ndarray) -> tuple[str, ...]:
+    return tuple(value.decode() for value in values.tolist())
+
+
+def _masked(values: tuple[str, ...], mask: np.ndarray) -> tuple[str | None, ...]:
+    return tuple(
+        value if present else None
+        for value, present in zip(values, mask.tolist(), strict=True)
+    )

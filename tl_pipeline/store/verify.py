@@ -1,0 +1,223 @@
+"""Checking a whole store against its manifest, byte by byte."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tl_pipeline.digest import Json
+from tl_pipeline.errors import StoreError
+from tl_pipeline.files import TEMPORARY_PREFIX
+from tl_pipeline.store.describe import count_bytes
+from tl_pipeline.store.failures import is_named, missing_reasons, read_failures
+from tl_pipeline.store.guards import check_dataset
+from tl_pipeline.store.history import read_history
+from tl_pipeline.store.index import sort_unique
+from tl_pipeline.store.manifest import Manifest, ShardEntry, read_manifest
+from tl_pipeline.store.reading import (
+    parsed,
+    read_keys,
+    read_layouts,
+    read_verified,
+)
+from tl_pipeline.store.schema import (
+    CONTENT,
+    FAILURES,
+    FEATURES,
+    HISTORY,
+    HOLDER,
+    LOCK,
+    MANIFEST,
+    SHARD_NAME,
+    SHARDS,
+    SNAPSHOT_NAME,
+    SNAPSHOTS,
+    VIEW,
+)
+from tl_pipeline.store.snapshots import parse_snapshot
+
+_OWN_FILES = {MANIFEST, FAILURES, HISTORY, LOCK, HOLDER, SHARDS, SNAPSHOTS}
+_RETRIES = 3  # a writer may commit while we read
+
+
+def verify_store(path: str | Path) -> dict[str, Json]:
+    """Reads every byte of a store and lists what is wrong with it.
+
+    Leftovers of a killed writer are notes: nothing reads them, the next writer sweeps
+    them away. All else that the manifest does not vouch for is a problem.
+
+    Args:
+      path: The store's folder.
+
+    Returns:
+      `intact`, `problems` and `notes` (sentences), and counts: `shards`, `rows`,
+      `snapshots`, `failures`, `bytes`.
+
+    Raises:
+      NotFoundError: There is no store.
+    """
+    path = Path(path)
+    try:
+        manifest = read_manifest(path)
+        report = _check(path, manifest)
+        for _ in range(_RETRIES):
+            now = read_manifest(path)
+            if report["intact"] or now == manifest:
+                break
+            manifest = now
+            report = _check(path, manifest)
+        return report
+    except StoreError as error:  # of the manifest: what it names is not known
+        return _report([str(error)], [], None)
+
+
+def _check(path: Path, manifest: Manifest) -> dict[str, Json]:
+    problems = [*_check_shards(path, manifest), *_check_snapshots(path, manifest)]
+    notes: list[str] = []
+    for is_problem, sentence in (
+        *_check_reasons(path, manifest),
+        *_check_others(path, manifest),
+    ):
+        (problems if is_problem else notes).append(sentence)
+    return _report(problems, notes, manifest)
+
+
+def _report(
+    problems: list[str], notes: list[str], manifest: Manifest | None
+) -> dict[str, Json]:
+    return {
+        "intact": not problems,
+        "problems": problems,
+        "notes": notes,
+        "shards": len(manifest.shards) if manifest else None,
+        "rows": sum(shard.rows for shard in manifest.shards) if manifest else None,
+        "snapshots": len(manifest.snapshots) if manifest else None,
+        "failures": len(manifest.failed) + len(manifest.retry) if manifest else None,
+        "bytes": count_bytes(manifest) if manifest else None,
+    }
+
+
+def _check_shards(path: Path, manifest: Manifest) -> Iterator[str]:
+    keys: dict[tuple[str, str, int], list[np.ndarray]] = {}
+    for shard in manifest.shards:
+        try:
+            content = _check_shard(path / SHARDS / shard.name, shard, manifest)
+        except FileNotFoundError:
+            yield f"{path / SHARDS / shard.name} is not there."
+        except StoreError as error:
+            yield str(error)
+        else:
+            for feature in shard.features:
+                view = (feature, shard.recipe, shard.view)
+                keys.setdefault(view, []).append(content)
+    for (feature, recipe, view), parts in keys.items():
+        content = np.concatenate(parts)
+        twice = len(content) - len(sort_unique(content))
+        if twice:
+            yield (
+                f"{path} holds {twice} rows of {feature} (recipe {recipe}, view "
+                f"{view}) more than once."
+            )
+
+
+def _check_shard(path: Path, shard: ShardEntry, manifest: Manifest) -> np.ndarray:
+    data = read_verified(path, sha256=shard.sha256, size=shard.bytes)
+    read_layouts(path, data, shard.features)  # for its checks
+    content = read_keys(path, shard)
+    with parsed(path, data) as file:
+        for name in shard.features:
+            info = manifest.features[name]
+            check_dataset(
+                file,
+                f"{FEATURES}/{name}",
+                shape=(shard.rows, *info.shape),
+                dtype=info.dtype,
+                what=str(path),
+            )
+        stored = check_dataset(
+            file, CONTENT, shape=(shard.rows, 32), dtype="uint8", what=str(path)
+        )
+        views = check_dataset(
+            file, VIEW, shape=(shard.rows,), dtype="uint16", what=str(path)
+        )
+        if not np.array_equal(stored[...], content) or (views[...] != shard.view).any():
+            raise StoreError(f"{path}: its rows are not those of the manifest.")
+    return content
+
+
+def _check_snapshots(path: Path, manifest: Manifest) -> Iterator[str]:
+    for entry in manifest.snapshots:
+        file = path / SNAPSHOTS / entry.name
+        try:
+            data = read_verified(file, sha256=entry.sha256, size=entry.bytes)
+            if parse_snapshot(file, data, entry).digest != entry.digest:
+                yield f"{file} holds another example table than the manifest says."
+        except FileNotFoundError:
+            yield f"{file} is not there."
+        except StoreError as error:
+            yield str(error)
+
+
+def _check_reasons(path: Path, manifest: Manifest) -> Iterator[tuple[bool, str]]:
+    try:
+        failures = read_failures(path)
+    except StoreError as error:
+        yield True, str(error)
+    else:
+        lost = missing_reasons(failures, manifest)
+        if lost:
+            yield (
+                True,
+                (
+                    f"{path / FAILURES} lacks the reason of {len(lost)} failures, the "
+                    f"first {lost[0]}. Extract again: they are attempted again."
+                ),
+            )
+        stale = sum(not is_named(failure, manifest) for failure in failures)
+        if stale:
+            yield False, f"{path / FAILURES} has {stale} lines of a killed writer."
+    try:
+        read_history(path)
+    except StoreError as error:
+        yield True, str(error)
+
+
+def _check_others(path: Path, manifest: Manifest) -> Iterator[tuple[bool, str]]:
+    """Yields the files that the manifest does not name, and whether that is bad."""
+    named = {entry.name for entry in (*manifest.shards, *manifest.snapshots)}
+    for file in sorted(path.iterdir()):
+        if file.name not in _OWN_FILES:
+            yield _judge(file, is_leftover=False)
+    numbers: Counter[int] = Counter()
+    for folder in (SHARDS, SNAPSHOTS):
+        entries = (path / folder).iterdir() if (path / folder).is_dir() else ()
+        for file in sorted(entries):
+            if file.name in named:
+                continue
+            if folder == SNAPSHOTS:
+                yield _judge(file, is_leftover=_is_snapshot(file))
+                continue
+            match = SHARD_NAME.fullmatch(file.name)
+            number = int(match[1]) if match else -1
+            numbers[number] += 1
+            is_next = number == manifest.next_number and numbers[number] == 1
+            yield _judge(file, is_leftover=is_next)
+
+
+def _judge(file: Path, *, is_leftover: bool) -> tuple[bool, str]:
+    if is_leftover or file.name.startswith(TEMPORARY_PREFIX):
+        return False, f"{file} is the leftover of a killed writer; nothing reads it."
+    return True, f"{file} is not part of the store: move it elsewhere."
+
+
+def _is_snapshot(file: Path) -> bool:
+    """Tells whether a file that the manifest does not name reads as a snapshot."""
+    if not SNAPSHOT_NAME.fullmatch(file.name) or not file.is_file():
+        return False
+    try:
+        data = file.read_bytes()
+        with parsed(file, data) as opened:
+            return "id" in opened and "split" in opened
+    except (OSError, StoreError):
+        return False

@@ -1,0 +1,258 @@
+"""Committing: shard, reasons, manifest, in this order, each of them atomic.
+
+Whatever was killed in between, the manifest on disk names only files that are whole.
+Files that it does not name are leftovers, which the next writer sweeps away.
+"""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from tl_pipeline.digest import Json
+from tl_pipeline.errors import StoreError
+from tl_pipeline.examples import Examples
+from tl_pipeline.files import TEMPORARY_PREFIX, sync_folder, write_atomically
+from tl_pipeline.store.failures import (
+    Failure,
+    merge_failures,
+    read_failures,
+    scope_of,
+    settle,
+    standing_failures,
+    write_failures,
+)
+from tl_pipeline.store.lock import hold_lock
+from tl_pipeline.store.manifest import Manifest
+from tl_pipeline.store.plan import Group
+from tl_pipeline.store.schema import (
+    MANIFEST,
+    SHARD_NAME,
+    SHARDS,
+    SNAPSHOT_NAME,
+    SNAPSHOTS,
+    FeatureInfo,
+    cast_rows,
+    find_unstorable,
+)
+from tl_pipeline.store.shards import build_shard
+from tl_pipeline.store.snapshots import build_snapshot
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turns a failed write into one sentence: where, why, what is left, what to do."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"Feature store {path} cannot be written "
+            f"({error.strerror or error}). All that was committed stands: mend the "
+            "cause and run the same command again, it continues from there."
+        ) from error
+
+
+def create_store(
+    path: Path,
+    manifest: Manifest,
+    *,
+    wait: bool = True,
+    on_wait: Callable[[str], None] | None = None,
+) -> None:
+    """Makes an empty store in a folder, unless there is a store by then.
+
+    Args:
+      path: The folder, which may be there.
+      manifest: The store's first manifest.
+      wait: Whether to wait while another process makes it.
+      on_wait: Called with a sentence that says who that is.
+
+    Raises:
+      StoreLockedError: Another process makes it, and `wait` is False.
+      StoreError: The folder cannot be written.
+    """
+    with writing(path):
+        for folder in (path, path / SHARDS, path / SNAPSHOTS):
+            if not folder.is_dir():
+                folder.mkdir(parents=True, exist_ok=True)
+                sync_folder(folder.parent)
+        # Two may come here at once: the second finds the first one's manifest.
+        with hold_lock(path, wait=wait, on_wait=on_wait):
+            if not (path / MANIFEST).exists():
+                write_atomically(path / MANIFEST, manifest.to_bytes())
+
+
+def commit_rows(
+    path: Path,
+    manifest: Manifest,
+    group: Group,
+    range_index: int,
+    *,
+    content: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+    infos: Mapping[str, FeatureInfo],
+    failed: Iterable[Failure],
+    versions: Mapping[str, Json],
+) -> tuple[Manifest, str | None]:
+    """Commits one range of a plan, with or without a shard, and its failures.
+
+    Returns:
+      The new manifest, and the shard's name, or None if every row failed.
+
+    Raises:
+      StoreError: The rows are not those of the range, or cannot be stored as they
+        are. Nothing was written then.
+      OSError: The disk is full, and so on. Nothing is committed then.
+    """
+    failed = [
+        failure._replace(feature=scope_of(failure.feature, group.recipe, group.view))
+        for failure in failed
+    ]
+    attempted = [
+        row.tobytes().hex() for row in group.content[group.ranges[range_index]]
+    ]
+    _check_range(path, group, attempted, content, arrays, infos, failed)
+    cast = {
+        name: cast_rows(arrays[name], infos[name].dtype)
+        for name in group.features
+        if len(content)
+    }
+    _check_finite(path, content, cast)
+    scopes = settle(
+        manifest,
+        attempted=attempted,
+        features=group.features,
+        recipe=group.recipe,
+        view=group.view,
+        failed=failed,
+    )
+    added = {name: infos[name] for name in group.features}
+    updated = dataclasses.replace(
+        manifest,
+        features={**manifest.features, **added},
+        failed=scopes[0],
+        retry=scopes[1],
+    )
+    name = None
+    if len(content):
+        shard = build_shard(
+            manifest.next_number,
+            content,
+            cast,
+            infos=infos,
+            spec=manifest.spec,
+            recipe=group.recipe,
+            view=group.view,
+            versions=versions,
+        )
+        write_atomically(path / SHARDS / shard.entry.name, shard.data)
+        name = shard.entry.name
+        shards = (*manifest.shards, shard.entry)
+        updated = dataclasses.replace(updated, shards=shards)
+    # Both old and new reasons, until the manifest says which of them stand.
+    write_failures(path, merge_failures(read_failures(path), failed))
+    if updated != manifest:
+        write_atomically(path / MANIFEST, updated.to_bytes())
+    prune_failures(path, updated)
+    return updated, name
+
+
+def commit_examples(path: Path, manifest: Manifest, examples: Examples) -> Manifest:
+    """Commits a snapshot as its dataset's latest; one that is there is not rewritten.
+
+    Raises:
+      OSError: The disk is full, and so on. Nothing is committed then.
+    """
+    data, entry = build_snapshot(examples)
+    ours = [old for old in manifest.snapshots if old.dataset == entry.dataset]
+    if ours and ours[-1].digest == entry.digest:
+        return manifest
+    known = [old for old in ours if old.digest == entry.digest]
+    others = tuple(old for old in manifest.snapshots if old not in known)
+    updated = dataclasses.replace(
+        manifest, snapshots=(*others, known[0] if known else entry)
+    )
+    if not known:
+        write_atomically(path / SNAPSHOTS / entry.name, data)
+    write_atomically(path / MANIFEST, updated.to_bytes())
+    return updated
+
+
+def prune_failures(path: Path, manifest: Manifest) -> None:
+    """Drops the reasons of failures that the manifest does not name."""
+    failures = read_failures(path)
+    kept = standing_failures(path, manifest)
+    if kept != failures:
+        write_failures(path, kept)
+
+
+def sweep_leftovers(path: Path, manifest: Manifest) -> list[str]:
+    """Removes what a killed writer left behind, and returns the names, sorted.
+
+    Temporary files, shards and snapshots that the manifest does not name. Files of
+    any other name are someone else's and stay.
+    """
+    named = {entry.name for entry in (*manifest.shards, *manifest.snapshots)}
+    removed = []
+    for folder, pattern in (
+        (path, None),
+        (path / SHARDS, SHARD_NAME),
+        (path / SNAPSHOTS, SNAPSHOT_NAME),
+    ):
+        stale = [
+            file
+            for file in (folder.iterdir() if folder.is_dir() else ())
+            if file.name.startswith(TEMPORARY_PREFIX)
+            or (pattern and pattern.fullmatch(file.name) and file.name not in named)
+        ]
+        for file in stale:
+            file.unlink()
+        if stale:
+            sync_folder(folder)
+        removed += [str(file.relative_to(path)) for file in stale]
+    prune_failures(path, manifest)
+    return sorted(removed)
+
+
+def _check_range(
+    path: Path,
+    group: Group,
+    attempted: list[str],
+    content: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+    infos: Mapping[str, FeatureInfo],
+    failed: list[Failure],
+) -> None:
+    computed = [row.tobytes().hex() for row in content]
+    lost = {failure.content for failure in failed}
+    if computed != [digest for digest in attempted if digest not in lost] or not (
+        lost <= set(attempted)
+    ):
+        raise StoreError(
+            f"Feature store {path}: a commit of {len(computed)} rows and {len(lost)} "
+            f"failures does not account, in order, for the {len(attempted)} rows of "
+            "its range. Commit every row of the range or its failure."
+        )
+    for name in group.features if len(content) else ():
+        shape = (len(content), *infos[name].shape)
+        if name not in arrays or arrays[name].shape != shape:
+            found = list(arrays[name].shape) if name in arrays else "nothing"
+            raise StoreError(
+                f"Feature store {path}: rows of {name} should have shape "
+                f"{list(shape)}, got {found}."
+            )
+
+
+def _check_finite(
+    path: Path, content: np.ndarray, arrays: Mapping[str, np.ndarray]
+) -> None:
+    for name, rows in arrays.items():
+        for row, _, reason in find_unstorable({name: rows}, rows.dtype.name):
+            raise StoreError(
+                f"Feature store {path}: {name} of {content[row].tobytes().hex()} "
+                f"{reason}. Commit it as a failure of the kind `value`."
+            )

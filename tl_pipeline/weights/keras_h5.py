@@ -1,0 +1,150 @@
+"""Reading the legacy Keras weights layout, as `keras.applications` publishes it.
+
+The root (or its group `model_weights`, in a whole saved model) lists `layer_names`;
+each layer's group lists `weight_names`, paths of datasets below it. A tensor is called
+`LAYER/LEAF` here, as in `Conv1/kernel`: the layer and the last word of the weight's
+path without its `:0`, since what stands between varies with Keras' version.
+
+The file comes from anywhere, so nothing is followed out of it and nothing is read that
+its bytes do not hold.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from tl_pipeline.errors import WeightsError
+
+# HDF5's filters pack floats by far less; more is a file that wants to fill memory.
+MAX_COMPRESSION = 100
+MAX_OBJECTS = 100_000
+
+
+def read_keras_h5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Returns the arrays of a legacy Keras HDF5 file by `LAYER/LEAF`.
+
+    Raises:
+      WeightsError: The file is truncated, damaged, of another layout, or refers to
+        anything outside itself.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            check_self_contained(file, path)
+            return _read_layers(file, path), {}
+    except WeightsError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise WeightsError(
+            f"Weights {path} are no whole HDF5 file ({error}): it may be truncated; "
+            "copy or download it again."
+        ) from error
+
+
+def check_self_contained(file: h5py.File, path: Path) -> None:
+    """Raises unless every object is in the file, and as large as it says.
+
+    Raises:
+      WeightsError: A soft or external link, external or virtual storage, a dtype that
+        is no plain number, or a dataset that declares more than the file holds.
+    """
+    for name, group, key in _walk(file):
+        link = group.get(key, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise _refusal(path, name, f"it is a link ({type(link).__name__})")
+        item = group[key]
+        if isinstance(item, h5py.Dataset):
+            _check_dataset(item, name, path)
+
+
+def _check_dataset(dataset: h5py.Dataset, name: str, path: Path) -> None:
+    if dataset.external:
+        raise _refusal(path, name, "its values are in another file")
+    if dataset.is_virtual:
+        raise _refusal(path, name, "it is a view of other datasets")
+    if dataset.dtype.kind not in "fiub":
+        raise _refusal(path, name, f"its dtype is {dataset.dtype}")
+    declared, stored = dataset.nbytes, dataset.id.get_storage_size()
+    # Without a filter all bytes must be there: HDF5 reads those that are not as zeros.
+    packed = dataset.id.get_create_plist().get_nfilters() > 0
+    allowed = stored * MAX_COMPRESSION if packed else stored
+    if declared > allowed:
+        raise _refusal(
+            path, name, f"it declares {declared:,} bytes and the file holds {stored:,}"
+        )
+
+
+def _walk(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
+    """Yields every link as (name, group, key), each group once, links unfollowed."""
+    seen = {h5py.h5o.get_info(file.id).addr}
+    waiting: list[h5py.Group] = [file]
+    n_objects = 0
+    while waiting:
+        group = waiting.pop()
+        for key in group:
+            n_objects += 1
+            if n_objects > MAX_OBJECTS:
+                raise WeightsError(
+                    f"Weights {file.filename} hold more than {MAX_OBJECTS:,} objects, "
+                    "which no network does."
+                )
+            yield f"{group.name}/{key}".replace("//", "/"), group, key
+            item = group[key]  # the caller has refused what is no hard link
+            if isinstance(item, h5py.Group):
+                address = h5py.h5o.get_info(item.id).addr
+                if address not in seen:  # hard links may form a circle
+                    seen.add(address)
+                    waiting.append(item)
+
+
+def _read_layers(file: h5py.File, path: Path) -> dict[str, np.ndarray]:
+    root = file["model_weights"] if "model_weights" in file else file
+    assert isinstance(root, h5py.Group)
+    layers = _read_names(root, "layer_names")
+    if layers is None:
+        newer = "layers" in file or "_layer_checkpoint_dependencies" in file
+        found = (
+            "it is Keras 3's .weights.h5 layout, which this version does not read"
+            if newer
+            else "it lists no layers"
+        )
+        raise WeightsError(
+            f"Weights {path} are not in the legacy Keras layout: {found}. "
+            "Give a file as keras.applications publishes them."
+        )
+    arrays: dict[str, np.ndarray] = {}
+    for layer in layers:
+        group = root[layer]
+        for weight in _read_names(group, "weight_names") or []:
+            # A model used as a layer repeats leaves: there only the path tells.
+            name = f"{layer}/{weight.rpartition('/')[2].removesuffix(':0')}"
+            name = name if name not in arrays else weight.removesuffix(":0")
+            if name in arrays:
+                raise _refusal(path, name, "it is there twice")
+            arrays[name] = np.asarray(group[weight])
+    return arrays
+
+
+def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
+    """Returns a list of names; Keras cuts long ones into attribute0, attribute1, ..."""
+    if attribute in group.attrs:
+        parts = [group.attrs[attribute]]
+    else:
+        parts = []
+        while f"{attribute}{len(parts)}" in group.attrs:
+            parts.append(group.attrs[f"{attribute}{len(parts)}"])
+        if not parts:
+            return None
+    return [
+        name.decode() if isinstance(name, bytes) else str(name)
+        for part in parts
+        for name in np.asarray(part).tolist()
+    ]
+
+
+def _refusal(path: Path, name: str, found: str) -> WeightsError:
+    return WeightsError(
+        f"Weights {path} are refused: {name}: {found}. A weights file must hold all "
+        "of its own numbers; save it anew."
+    )

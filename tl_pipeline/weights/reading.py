@@ -1,0 +1,45 @@
+"""Reading a checkpoint file, whatever its format; nothing in it is ever executed."""
+
+from pathlib import Path
+
+from tl_pipeline.digest import file_digest
+from tl_pipeline.errors import WeightsError
+from tl_pipeline.weights.keras_h5 import read_keras_h5
+from tl_pipeline.weights.safetensors import read_safetensors
+from tl_pipeline.weights.tensors import Tensors
+
+_READERS = {
+    ".h5": ("keras-h5", read_keras_h5),
+    ".hdf5": ("keras-h5", read_keras_h5),
+    ".safetensors": ("safetensors", read_safetensors),
+}
+
+
+def load_tensors(path: Path) -> Tensors:
+    """Reads all tensors of a checkpoint file.
+
+    Args:
+      path: A legacy Keras `.h5`/`.hdf5` or a `.safetensors` file.
+
+    Raises:
+      WeightsError: The file is missing, of an unknown format, truncated or otherwise
+        not what its name says.
+    """
+    if path.suffix.lower() not in _READERS:
+        raise WeightsError(
+            f"Asked for weights {path}: no reader for {path.suffix or 'such names'!r} "
+            f"files. Known are {', '.join(_READERS)}; also pretrained and random:SEED."
+        )
+    if not path.is_file():
+        found = "it is a folder" if path.is_dir() else "there is no such file"
+        raise WeightsError(
+            f"Asked for weights {path}: {found}. Give the path of a .h5 or "
+            ".safetensors file, pretrained, or random:SEED."
+        )
+    layout, read = _READERS[path.suffix.lower()]
+    try:
+        sha256 = file_digest(path)
+        arrays, metadata = read(path)
+    except OSError as error:  # permissions, a disk that fails
+        raise WeightsError(f"Weights {path} cannot be read: {error}.") from error
+    return Tensors(path, layout, sha256, arrays, metadata)
