@@ -1,5 +1,8 @@
 """How long work tells what it does, without knowing who listens."""
 
+import contextlib
+import contextvars
+from collections.abc import Iterator
 from typing import Protocol
 
 
@@ -30,3 +33,21 @@ class NoProgress:
 
     def finish(self) -> None:
         """Does nothing."""
+
+
+_listener: contextvars.ContextVar[Progress] = contextvars.ContextVar("listener")
+
+
+@contextlib.contextmanager
+def telling(progress: Progress) -> Iterator[None]:
+    """Lets work inside tell `progress`, through whatever engine runs it."""
+    token = _listener.set(progress)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+def current_progress() -> Progress:
+    """Returns who listens to the work that runs now."""
+    return _listener.get(NoProgress())

@@ -7,6 +7,8 @@ from types import ModuleType
 
 import pytest
 
+collect_ignore = ["crash_loop.py"]  # a script, run in a process of its own
+
 
 @pytest.fixture(scope="session")
 def toy() -> ModuleType:

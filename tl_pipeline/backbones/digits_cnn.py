@@ -1,6 +1,6 @@
 """A small convolutional network for 16×16 gray digits, pretrained by this project.
 
-Outputs: `stage1` to `stage3`, `pool` (the maximum over pixels, so that where a digit
+Outputs: `stage1`, `stage2`, `pool` (the maximum over pixels, so that where a digit
 stands does not matter), and `logits` with a classifier. There is no BatchNorm.
 """
 
@@ -21,7 +21,7 @@ CLASSES = 5  # the digits 0 to 4
 BUNDLED = Path(__file__).with_name("digits_cnn.safetensors")
 
 # (channels, stride of the first convolution) a stage
-_STAGES = ((32, 1), (64, 2), (128, 2))
+_STAGES = ((32, 1), (64, 2))
 
 
 class Stage(nnx.Module):

@@ -34,6 +34,14 @@ def set_parameters(network: nnx.Module, parameters: Mapping[str, Any]) -> None:
     )
 
 
+def get_parameters(state: Any) -> dict[str, np.ndarray]:
+    """Returns the arrays of an `nnx.State` on the host, by dotted name."""
+    return {
+        _dotted(path): np.asarray(variable.get_value())
+        for path, variable in nnx.to_flat_state(state)
+    }
+
+
 def random_parameters(
     shapes: Mapping[str, tuple[int, ...]], *, seed: int
 ) -> dict[str, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import tl_pipeline
 from tl_pipeline.config import PipelineConfig
 from tl_pipeline.errors import RequestError
-from tl_pipeline.progress import Progress
+from tl_pipeline.progress import Progress, telling
 
 Engine = Literal["prefect", "local"]
 
@@ -17,10 +17,17 @@ def run_engine(
     engine: Engine, config: PipelineConfig, progress: Progress
 ) -> dict[str, Any]:
     """Runs a pipeline and returns its summary, the same from either engine."""
-    if engine == "local":
-        from tl_pipeline.stages.pipeline import run_local
+    with telling(progress):
+        return _run_local(config) if engine == "local" else _run_flow(config)
 
-        return run_local(config, progress=progress)
+
+def _run_local(config: PipelineConfig) -> dict[str, Any]:
+    from tl_pipeline.stages.pipeline import run_local
+
+    return run_local(config)
+
+
+def _run_flow(config: PipelineConfig) -> dict[str, Any]:
     # The summary says what Prefect's log would say, and an error comes as one message.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")

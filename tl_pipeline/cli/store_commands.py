@@ -20,12 +20,13 @@ def ls(root: Path = Path("stores"), *, as_json: AsJson = False) -> None:
     stores: list[dict[str, Any]] = list_stores(root)
     table = [
         {
-            "store": store["name"],
+            "store": store["path"],
             "backbone": store["backbone"],
-            "features": ", ".join(store["features"]),
+            "features": ", ".join(store["features"] or ()),
             "rows": store["rows"],
-            "MB": store["bytes"] / 1e6,
-            "datasets": ", ".join(store["datasets"]),
+            "MB": store["bytes"] / 1e6 if store["bytes"] else None,
+            "datasets": ", ".join(store["datasets"] or ()),
+            "problem": store["problem"],
         }
         for store in stores
     ]

@@ -51,7 +51,7 @@ def score(targets: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
         labels=np.unique(truth),
         average="macro",
     )
-    f1 = metrics.f1_score(truth, guess, average="macro", zero_division=0)
+    f1 = metrics.f1_score(truth, guess, average="macro", zero_division=0.0)  # pyright: ignore[reportArgumentType]
     loss = metrics.log_loss(truth, scored.probabilities, labels=np.arange(n_classes))
     return {
         "accuracy": float(metrics.accuracy_score(truth, guess)),

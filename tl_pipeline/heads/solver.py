@@ -40,7 +40,7 @@ ABSENT_BIAS = -20.0
 # Heads share the count of iterations and lie behind the pairs of the memory, so that
 # reading a pair is a slice and no gather.
 _AXES = optax.ScaleByLBFGSState(
-    count=None,
+    count=None,  # pyright: ignore[reportArgumentType]
     params=0,
     updates=0,
     diff_params_memory=1,
@@ -125,9 +125,7 @@ def solve(problem: Problem, *, max_iter: int, tol: float) -> Solution:
       tol: Relative decrease still to be had at which a head is finished.
     """
     direction_of = optax.scale_by_lbfgs(MEMORY)
-    update = jax.vmap(
-        direction_of.update, in_axes=(0, _AXES, 0), out_axes=(0, _AXES)
-    )
+    update = jax.vmap(direction_of.update, in_axes=(0, _AXES, 0), out_axes=(0, _AXES))
     start = _start(problem)
     n_heads = len(problem.penalty)
     parameters = (start.kernel, start.bias)

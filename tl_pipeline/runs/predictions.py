@@ -1,5 +1,6 @@
 """Predictions as a table: what a head says of every example it was scored on."""
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ class Predictions(NamedTuple):
       ids: N ids.
       content: [N, 32] uint8 content digests.
       splits: N split names.
-      targets: [N] class indices.
+      targets: [N] class indices; -1 where an example is unlabeled.
       probabilities: [N, K] floating.
       classes: K class names.
     """
@@ -27,28 +28,34 @@ class Predictions(NamedTuple):
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Writes the table as Parquet.
+    """Writes the table as Parquet, a row an example.
 
-    Columns: `id`, `content_digest` (hexadecimal), `split`, `target`, `predicted`, and
-    `probabilities`, a list of K float32; the class names are in the file's metadata
-    under `classes`, in the order of the list.
+    Columns: `id`, `content_digest` (64 hexadecimal digits), `split`, `target` (null
+    where unlabeled), `predicted`, `probability` (of what was predicted) and
+    `probabilities`, a list of K float32. The list stays narrow at 10,000 classes; its
+    class names, in order, are JSON in the file's metadata under `classes`. So
+
+        table = pandas.read_parquet(path)
+        table[table.target != table.predicted].sort_values("probability")
+
+    are the mistakes, and `numpy.stack(table.probabilities)` is [N, K].
     """
-    import json
-
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    names = np.array(predictions.classes, object)
+    shares = np.asarray(predictions.probabilities, np.float32)
+    guesses = shares.argmax(axis=1)
+    names = [*predictions.classes, None]  # None stands last, where -1 finds it
     table = pa.table(
         {
-            "id": list(predictions.ids),
+            "id": pa.array(predictions.ids, pa.string()),
             "content_digest": [row.tobytes().hex() for row in predictions.content],
-            "split": list(predictions.splits),
-            "target": names[predictions.targets].tolist(),
-            "predicted": names[predictions.probabilities.argmax(axis=1)].tolist(),
-            "probabilities": pa.array(
-                list(predictions.probabilities.astype(np.float32)),
-                pa.list_(pa.float32()),
+            "split": pa.array(predictions.splits, pa.string()),
+            "target": pa.array([names[i] for i in predictions.targets], pa.string()),
+            "predicted": pa.array([names[i] for i in guesses], pa.string()),
+            "probability": np.take_along_axis(shares, guesses[:, None], 1)[:, 0],
+            "probabilities": pa.FixedSizeListArray.from_arrays(
+                shares.ravel(), shares.shape[1]
             ),
         }
     )

@@ -1,7 +1,7 @@
 """The run folder: everything one training left, under the identity of what it asked.
 
     <root>/<name>-<identity12>/
-      run.json             what was asked, provenance, SHA-256 of every other file
+      run.json             what was asked, provenance, when, SHA-256 of the other files
       head.safetensors     the head's arrays
       head.json            what the head is, bound to spec, feature and snapshot
       metrics.json         every figure
@@ -9,14 +9,16 @@
       report.html          for people
 
 A run appears whole or not at all: it is written beside its place and renamed into it.
+Of two processes that make the same run, the first one's stays.
 """
 
 import dataclasses
+import datetime
 import json
-import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,18 @@ from tl_pipeline.spec import check_same_spec
 
 RUN, HEAD, ARRAYS = "run.json", "head.json", "head.safetensors"
 METRICS, PREDICTIONS, REPORT = "metrics.json", "predictions.parquet", "report.html"
-_LEFTOVER_SECONDS = 24 * 3600  # older than any training that is still writing
+FILES = (
+    ARRAYS,
+    HEAD,
+    METRICS,
+    PREDICTIONS,
+    REPORT,
+)  # those that `run.json` vouches for
+INGREDIENTS = ("spec", "snapshot", "features", "heads", "version")
+_UNFINISHED = f"{TEMPORARY_PREFIX}run-"
+_LEFTOVER_SECONDS = 24 * 3600  # longer than any process writes at a run
+_MOST_LISTED = 10
+_LONGEST_STEM = 60  # characters; with the identity, below 255 bytes in any script
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +58,7 @@ class Run:
       provenance: Where it all came from, plain data.
       head: What the head is, plain data, its `spec`, `feature` and `snapshot` too.
       metrics: Every figure, plain data.
+      created: When it was written: ISO 8601, UTC. No part of the identity.
     """
 
     path: Path
@@ -53,6 +67,7 @@ class Run:
     provenance: Mapping[str, Any]
     head: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    created: str
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -79,16 +94,23 @@ def run_identity(asked: Mapping[str, Json]) -> str:
     """Returns the identity of a run: asking for the same again finds the same run.
 
     Args:
-      asked: Spec, snapshot, features, head configuration, seeds, baselines and the
-        package's version, as plain data.
+      asked: Plain data with at least `INGREDIENTS`: the digests of spec and snapshot,
+        the features, the heads' configuration with its seeds, the package's version;
+        and whatever else decides the outcome, such as baselines. No dates or paths.
     """
+    missing = [key for key in INGREDIENTS if key not in asked]
+    assert not missing, f"a run's identity needs {', '.join(missing)}"
     return json_digest(asked)
 
 
 def find_run(root: Path, name: str, identity: str) -> Run | None:
-    """Returns the run of an identity, if it was finished."""
-    path = _place(root, name, identity)
-    return load_run(path) if (path / RUN).exists() else None
+    """Returns the run of an identity, or None where it was never finished.
+
+    Raises:
+      RunDamagedError: It was finished, but is not as it was written.
+    """
+    place = _place(root, name, identity)
+    return _load_identical(place, identity) if place.exists() else None
 
 
 def write_run(
@@ -121,6 +143,8 @@ def write_run(
 
     Raises:
       OSError: The disk is full, and so on; nothing of the run is left then.
+      ValueError: A figure is not finite; likewise.
+      RunDamagedError: The run is there already, but not as it was written.
     """
     from safetensors.numpy import save_file
 
@@ -128,34 +152,38 @@ def write_run(
     place = _place(root, name, identity)
     root.mkdir(parents=True, exist_ok=True)
     _sweep(root)
-    folder = root / f"{TEMPORARY_PREFIX}{place.name}-{os.getpid()}"
+    # Not named by the process id: in a container that is the same every night, and a
+    # folder left by a killed run would be in the way of the next.
+    folder = root / f"{_UNFINISHED}{uuid.uuid4().hex}"
     try:
         folder.mkdir()
-        arrays = {key: np.ascontiguousarray(x) for key, x in head_arrays.items()}
+        # `ascontiguousarray` would make a vector of a scalar.
+        arrays = {key: np.asarray(x, order="C") for key, x in head_arrays.items()}
         save_file(arrays, folder / ARRAYS)
-        (folder / HEAD).write_text(_pretty(head))
-        (folder / METRICS).write_text(_pretty(metrics))
-        (folder / REPORT).write_text(report)
+        _write_text(folder / HEAD, _pretty(head))
+        _write_text(folder / METRICS, _pretty(metrics))
+        _write_text(folder / REPORT, report)
         write_predictions(folder / PREDICTIONS, predictions)
         about = {
             "identity": identity,
             "asked": asked,
             "provenance": provenance,
-            "files": {path.name: file_digest(path) for path in folder.iterdir()},
+            "created": datetime.datetime.now(datetime.UTC).isoformat("T", "seconds"),
+            "files": {file: file_digest(folder / file) for file in FILES},
         }
-        (folder / RUN).write_text(_pretty(about))
+        _write_text(folder / RUN, _pretty(about))
         for path in folder.iterdir():
             sync_folder(path)  # fsync takes any descriptor, a file's too
         sync_folder(folder)
         try:
             folder.rename(place)
         except OSError:
-            if not (place / RUN).exists():
+            if not place.exists():
                 raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     sync_folder(root)
-    return load_run(place)
+    return _load_identical(place, identity)
 
 
 def load_run(path: str | Path) -> Run:
@@ -167,42 +195,35 @@ def load_run(path: str | Path) -> Run:
     """
     path = Path(path)
     if not (path / RUN).is_file():
-        others = ", ".join(str(p) for p in list_runs(path.parent)) or "none"
+        found = [str(other) for other in list_runs(path.parent)]
+        others = ", ".join(found[-_MOST_LISTED:]) or "none"
+        if len(found) > _MOST_LISTED:
+            others += f" and {len(found) - _MOST_LISTED} older ones"
         raise NotFoundError(
-            f"Asked for the run {path}: there is no {RUN}. Runs beside it: {others}."
+            f"Asked for the run {path}: there is no {RUN} in it. Runs beside it: "
+            f"{others}. Name one of them, or train."
         )
     try:
-        about = json.loads((path / RUN).read_text())
-        bad = [
-            name
-            for name, digest in about["files"].items()
-            if Path(name).name != name
-            or not (path / name).is_file()
-            or file_digest(path / name) != digest
-        ]
+        about = json.loads((path / RUN).read_bytes())
+        bad = [file for file in FILES if not _is_intact(path / file, about["files"])]
         if about["identity"] != run_identity(about["asked"]):
             bad.append(RUN)
         if bad:
-            raise RunDamagedError(
-                f"Run {path} is not as it was written: {', '.join(sorted(bad))} "
-                "changed or went missing. Restore it, or delete it and train again."
-            )
+            raise _damaged(path, f"{', '.join(sorted(bad))} changed or went missing")
         return Run(
             path=path,
             identity=about["identity"],
             asked=about["asked"],
             provenance=about["provenance"],
-            head=json.loads((path / HEAD).read_text()),
-            metrics=json.loads((path / METRICS).read_text()),
+            head=json.loads((path / HEAD).read_bytes()),
+            metrics=json.loads((path / METRICS).read_bytes()),
+            created=about["created"],
         )
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunDamagedError(
-            f"Run {path} cannot be read: {error!r}. Restore it, or delete it and train "
-            "again."
-        ) from error
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise _damaged(path, f"{RUN} cannot be read ({error!r})") from error
 
 
-def list_runs(root: Path) -> Sequence[Path]:
+def list_runs(root: Path) -> list[Path]:
     """Lists the folders of finished runs under a root, the latest last."""
     if not root.is_dir():
         return []
@@ -216,7 +237,28 @@ def list_runs(root: Path) -> Sequence[Path]:
 
 def _place(root: Path, name: str, identity: str) -> Path:
     stem = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-    return root / f"{stem.lstrip('.') or '_'}-{short(identity)}"
+    return root / f"{stem.lstrip('.')[:_LONGEST_STEM] or '_'}-{short(identity)}"
+
+
+def _load_identical(place: Path, identity: str) -> Run:
+    """Loads what stands in the place of a run, if it is that run."""
+    if not (place / RUN).is_file():
+        raise _damaged(place, f"{RUN} is missing")
+    run = load_run(place)
+    if run.identity != identity:
+        raise _damaged(place, f"it is run {run.identity}, under another run's name")
+    return run
+
+
+def _is_intact(path: Path, digests: Mapping[str, str]) -> bool:
+    return path.is_file() and file_digest(path) == digests[path.name]
+
+
+def _damaged(path: Path, finding: str) -> RunDamagedError:
+    return RunDamagedError(
+        f"Run {path} is not as it was written: {finding}. Restore it, or delete it and "
+        "train again."
+    )
 
 
 def _pretty(value: Mapping[str, Json]) -> str:
@@ -224,8 +266,18 @@ def _pretty(value: Mapping[str, Json]) -> str:
     return json.dumps(json.loads(canonical_json(value)), indent=2) + "\n"
 
 
+def _write_text(path: Path, text: str) -> None:
+    # Whatever the locale; and a page is better with an odd character spelled out than
+    # not at all.
+    path.write_bytes(text.encode("utf-8", errors="backslashreplace"))
+
+
 def _sweep(root: Path) -> None:
-    """Removes what killed trainings left, once no live one can be writing it."""
-    for folder in root.glob(f"{TEMPORARY_PREFIX}*"):
-        if time.time() - folder.stat().st_mtime > _LEFTOVER_SECONDS:
+    """Removes what killed processes left, once no live one can be writing it."""
+    for folder in root.glob(f"{_UNFINISHED}*"):
+        try:
+            age = time.time() - folder.stat().st_mtime
+        except FileNotFoundError:  # another process finished, or swept it
+            continue
+        if age > _LEFTOVER_SECONDS:
             shutil.rmtree(folder, ignore_errors=True)

@@ -11,7 +11,7 @@ from typing import Any
 from tl_pipeline.config import PipelineConfig, make_config
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.digest import Json
-from tl_pipeline.progress import Progress
+from tl_pipeline.progress import current_progress
 from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.baselines import load_baselines
 from tl_pipeline.stages.extract import extract
@@ -19,14 +19,11 @@ from tl_pipeline.stages.extraction import check_failures
 from tl_pipeline.stages.train import train
 
 
-def extract_step(
-    config: Mapping[str, Any], *, progress: Progress | None = None
-) -> dict[str, Any]:
+def extract_step(config: Mapping[str, Any]) -> dict[str, Any]:
     """Extracts the dataset and its baselines; see `extract`.
 
     Args:
       config: `PipelineConfig.to_json()`.
-      progress: What to tell as it goes on.
 
     Returns:
       `ExtractReport.to_json()`.
@@ -57,24 +54,20 @@ def extract_step(
         ),
         n_train=options.baselines.n_train,
         n_test=options.baselines.n_test,
-        progress=progress,
+        progress=current_progress(),
     )
     check_failures(report, options.data.max_failures)
     return report.to_json()
 
 
 def train_step(
-    config: Mapping[str, Any],
-    extracted: Mapping[str, Any],
-    *,
-    progress: Progress | None = None,
+    config: Mapping[str, Any], extracted: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Trains heads on what `extract_step` left, or finds the run that did; see `train`.
 
     Args:
       config: `PipelineConfig.to_json()`.
       extracted: What `extract_step` returned.
-      progress: What to tell as it goes on.
 
     Returns:
       `TrainReport.to_json()`.
@@ -92,7 +85,7 @@ def train_step(
         shots=options.baselines.shots,
         max_failures=options.data.max_failures,
         extraction=extracted,
-        progress=progress,
+        progress=current_progress(),
     )
     return report.to_json()
 
@@ -110,11 +103,9 @@ def summarize(
     }
 
 
-def run_local(
-    config: PipelineConfig, *, progress: Progress | None = None
-) -> dict[str, Json]:
+def run_local(config: PipelineConfig) -> dict[str, Json]:
     """Runs the pipeline in this process, without Prefect."""
     plain = config.to_json()
-    extracted = extract_step(plain, progress=progress)
-    trained = train_step(plain, extracted, progress=progress)
+    extracted = extract_step(plain)
+    trained = train_step(plain, extracted)
     return summarize(extracted, trained)

@@ -84,6 +84,8 @@ class Target:
                 "examples": len(self.examples),
                 "rows_computed": self.computed,
                 "seconds": seconds,
+                "weights": self.backbone.weights,
+                "weights_origin": dict(self.backbone.weights_origin),
                 "versions": dict(self.versions),
             }
         )

@@ -16,6 +16,7 @@ from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.runs.predictions import Predictions
 from tl_pipeline.runs.run import Run, find_run, run_identity, write_run
 from tl_pipeline.stages.provenance import package_version
+from tl_pipeline.store.history import read_history
 from tl_pipeline.store.store import FeatureStore, open_store
 
 if TYPE_CHECKING:
@@ -252,8 +253,7 @@ def _train(
         "dataset": examples.dataset,
         "store": str(store.path),
         "batch_size": store.batch_size,
-        "weights": (extraction or {}).get("weights"),
-        "weights_origin": (extraction or {}).get("weights_origin"),
+        **_weights(store),
         "extraction": extraction,
         "versions": store.versions(store.manifest.shards[-1].name),
     }
@@ -301,6 +301,15 @@ def _report(run: Run, store: str | Path, begin: float, *, reused: bool) -> Train
         heads_trained=0 if reused else metrics["heads_trained"],
         seconds=time.perf_counter() - begin,
     )
+
+
+def _weights(store: FeatureStore) -> dict[str, Json]:
+    """Returns where the backbone's weights were, by the latest extraction's word."""
+    keys = ("weights", "weights_origin")
+    for record in reversed(read_history(store.path)):
+        if record.get("weights"):
+            return {key: record[key] for key in keys}
+    return dict.fromkeys(keys)
 
 
 def _vectors(store: FeatureStore) -> list[str]:

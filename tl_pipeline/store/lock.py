@@ -114,6 +114,6 @@ def _describe_holder(path: Path) -> str:
             f"process {holder['pid']} on {holder['host']} (`{holder['command']}`, "
             f"since {holder['since']})"
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (KeyError, OSError, RecursionError, TypeError, ValueError):
         who = "another process"  # it has the lock and not yet written its note
     return f"Feature store {path} is being written by {who}; one can at a time."

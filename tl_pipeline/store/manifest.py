@@ -21,6 +21,7 @@ from tl_pipeline.errors import (
 )
 from tl_pipeline.spec import SCHEMA_VERSION
 from tl_pipeline.store.schema import (
+    DIGEST,
     MANIFEST,
     SHARD_NAME,
     SNAPSHOT_NAME,
@@ -164,7 +165,8 @@ def read_manifest(path: Path) -> Manifest:
     except StoreError as error:
         raise type(error)(f"Feature store {path}: {error}") from None
     except (
-        ArithmeticError,  # a number of a million digits, or 1e999 for a count
+        ArithmeticError,
+        AttributeError,
         LookupError,
         RecursionError,
         TlPipelineError,
@@ -199,10 +201,10 @@ def _parse(data: bytes) -> Manifest:
         shards=tuple(_shard(entry) for entry in body["shards"]),
         snapshots=tuple(_snapshot(entry) for entry in body["snapshots"]),
         failed={
-            content: tuple(map(_text, scopes))
+            _digest(content): tuple(map(_text, scopes))
             for content, scopes in body["failed"].items()
         },
-        retry=tuple(map(_text, body["retry"])),
+        retry=tuple(map(_digest, body["retry"])),
     )
     check_features(manifest.features)
     if canonical_json(manifest.to_json()) != canonical_json(value):
@@ -271,6 +273,12 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.40} is not text")
     return value
+
+
+def _digest(value: object) -> str:
+    if not DIGEST.fullmatch(_text(value)):
+        raise ValueError(f"{value!r:.40} is not a digest")
+    return str(value)
 
 
 def _count(value: dict[str, Any], key: str, *, least: int = 0) -> int:

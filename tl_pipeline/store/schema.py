@@ -31,6 +31,7 @@ FEATURES = "features"  # the group of a shard's feature datasets
 CONTENT = "content_digest"
 VIEW = "view"
 
+DIGEST = re.compile(r"[0-9a-f]{64}")
 SHARD_NAME = re.compile(r"([0-9]{6,})-[0-9a-f]{12}\.h5")
 SNAPSHOT_NAME = re.compile(r"[A-Za-z0-9_+=@-][A-Za-z0-9_.+=@-]*-[0-9a-f]{12}\.h5")
 FEATURE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(:[a-z]+)?")

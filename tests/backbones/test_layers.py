@@ -1,0 +1,92 @@
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+from tl_pipeline.backbones.layers import (
+    Bias,
+    ConvNorm,
+    convolve,
+    convolve_depthwise_by_shifts,
+    convolve_directly,
+    fold_batch_norms,
+    multiply_pixels,
+)
+
+
+def draw(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng([seed, *shape]).standard_normal(shape).astype("f4")
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("size", [(7, 8), (8, 7), (1, 1), (2, 5)])
+@pytest.mark.parametrize("kernel_size", [3, 5])
+def test_both_forms_of_a_depthwise_convolution_agree(stride, size, kernel_size):
+    x, kernel = draw(2, *size, 6), draw(kernel_size, kernel_size, 1, 6)
+    shifted = convolve_depthwise_by_shifts(x, kernel, stride=stride)
+    direct = convolve_directly(x, kernel, stride=stride)
+    np.testing.assert_allclose(shifted, direct, rtol=1e-5, atol=1e-5)
+
+
+def test_both_forms_of_a_1x1_convolution_agree():
+    x, kernel = draw(2, 5, 7, 6), draw(1, 1, 6, 9)
+    product, direct = multiply_pixels(x, kernel), convolve_directly(x, kernel, stride=1)
+    np.testing.assert_allclose(product, direct, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride"),
+    [((3, 3, 1, 6), 2), ((1, 1, 6, 9), 1), ((1, 1, 6, 9), 2), ((3, 3, 6, 4), 2)],
+)
+def test_the_chosen_form_is_the_same_convolution_compiled_too(kernel, stride):
+    x, kernel = draw(2, 5, 7, 6), draw(*kernel)
+    direct = convolve_directly(x, kernel, stride=stride)
+    chosen = jax.jit(convolve, static_argnames="stride")(x, kernel, stride=stride)
+    np.testing.assert_allclose(chosen, direct, rtol=1e-5, atol=1e-5)
+
+
+def test_on_the_cpu_depthwise_and_1x1_are_no_convolutions_of_xla():
+    if jax.default_backend() != "cpu":
+        pytest.skip("the fast forms are for the CPU")
+    for shape in ((3, 3, 1, 6), (1, 1, 6, 9)):
+        compiled = jax.jit(convolve).lower(draw(2, 5, 7, 6), draw(*shape)).compile()
+        assert " convolution(" not in (compiled.as_text() or "")
+
+
+def test_a_convolution_of_one_channel_is_not_taken_for_a_depthwise_one():
+    x, kernel = draw(2, 6, 6, 1), draw(3, 3, 1, 4)
+    assert convolve(x, kernel).shape == (2, 6, 6, 4)
+
+
+def make_conv_norm() -> ConvNorm:
+    module = ConvNorm(3, 5, size=3, epsilon=1e-3)
+    assert isinstance(module.norm, nnx.BatchNorm)
+    assert module.norm.scale is not None and module.norm.bias is not None
+    module.conv.kernel.set_value(draw(3, 3, 3, 5))
+    module.norm.scale.set_value(draw(5, seed=1))
+    module.norm.bias.set_value(draw(5, seed=2))
+    module.norm.mean.set_value(draw(5, seed=3))
+    module.norm.var.set_value(draw(5, seed=4) ** 2)
+    return module
+
+
+def test_batch_norm_uses_stored_statistics_and_leaves_them_alone():
+    module = make_conv_norm()
+    assert isinstance(module.norm, nnx.BatchNorm)
+    before = np.asarray(module.norm.mean[...])
+    x = draw(4, 6, 6, 3)
+    # In training mode a row would depend on the others of its batch.
+    np.testing.assert_allclose(module(x)[:1], module(x[:1]), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(module.norm.mean[...], before)
+    hidden = np.asarray(module.conv(x))
+    scale = np.asarray(module.norm.scale[...]) / np.sqrt(module.norm.var[...] + 1e-3)
+    expected = (hidden - before) * scale + np.asarray(module.norm.bias[...])
+    np.testing.assert_allclose(module(x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_folding_keeps_the_function_and_drops_the_batch_norm():
+    module, x = make_conv_norm(), draw(4, 6, 6, 3)
+    before = np.asarray(module(x))
+    fold_batch_norms(module)
+    assert isinstance(module.norm, Bias)
+    np.testing.assert_allclose(module(x), before, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,88 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tl_pipeline.errors import WeightsError
+from tl_pipeline.weights.merge import KeyRule, merge_tensors
+from tl_pipeline.weights.tensors import Tensors
+
+RULES = (
+    KeyRule("conv/kernel", "conv.kernel"),
+    KeyRule("deep/depthwise_kernel", "deep.kernel", "depthwise"),
+    KeyRule("deep/kernel", "deep.kernel", "depthwise"),
+    KeyRule("top/kernel", "classifier.kernel"),
+    KeyRule("top/bias", "classifier.bias"),
+)
+SHAPES = {
+    "conv.kernel": (1, 1, 3, 4),
+    "deep.kernel": (3, 3, 1, 4),
+    "classifier.kernel": (4, 2),
+    "classifier.bias": (2,),
+}
+TRUNK = {
+    "conv/kernel": np.ones((1, 1, 3, 4), np.float16),
+    "deep/kernel": np.arange(36, dtype=np.float32).reshape(3, 3, 4, 1),
+}
+TOP = {"top/kernel": np.ones((4, 2), np.float32), "top/bias": np.ones(2, np.float32)}
+
+
+def merge(arrays):
+    tensors = Tensors(Path("w.h5"), "keras-h5", "", arrays, {})
+    return merge_tensors(
+        tensors, rules=RULES, shapes=SHAPES, optional="classifier.", what="net"
+    )
+
+
+def test_every_parameter_gets_its_tensor_as_float32():
+    merged = merge(TRUNK | TOP)
+    assert {name: array.shape for name, array in merged.items()} == SHAPES
+    assert {array.dtype for array in merged.values()} == {np.dtype(np.float32)}
+    expected = TRUNK["deep/kernel"].reshape(3, 3, 1, 4)
+    np.testing.assert_array_equal(merged["deep.kernel"], expected)
+
+
+def test_a_tensor_may_have_another_name_in_other_files():
+    renamed = {"conv/kernel": TRUNK["conv/kernel"]}
+    renamed["deep/depthwise_kernel"] = TRUNK["deep/kernel"]
+    assert set(merge(renamed)) == {"conv.kernel", "deep.kernel"}
+
+
+def test_two_names_for_one_parameter_are_refused():
+    both = TRUNK | {"deep/depthwise_kernel": TRUNK["deep/kernel"]}
+    with pytest.raises(WeightsError, match=r"not in the network \(1\):\n  deep/kernel"):
+        merge(both)
+
+
+def test_the_classifier_may_be_absent_whole_but_not_in_part():
+    assert set(merge(TRUNK)) == {"conv.kernel", "deep.kernel"}
+    with pytest.raises(WeightsError, match=r"classifier.bias \[2\] \(as top/bias\)"):
+        merge(TRUNK | {"top/kernel": TOP["top/kernel"]})
+
+
+def test_all_mismatches_are_listed_at_once_both_ways():
+    arrays = {
+        "conv/kernel": np.ones((1, 1, 3, 5)),
+        "other/kernel": np.ones(7),
+        "top/kernel": np.full((4, 2), np.nan),
+        "top/bias": TOP["top/bias"],
+    }
+    with pytest.raises(WeightsError) as error:
+        merge(arrays)
+    assert str(error.value) == (
+        "Weights w.h5 do not fit net: of 4 parameters 1 are missing and 2 do not fit, "
+        "and of the file's 4 tensors 1 have no place. Give weights of this very "
+        "architecture and settings.\n"
+        "missing from the file (1):\n"
+        "  deep.kernel [3, 3, 1, 4] (as deep/depthwise_kernel)\n"
+        "in the file, but not in the network (1):\n"
+        "  other/kernel [7]\n"
+        "of another shape or value (2):\n"
+        "  conv/kernel: the file has [1, 1, 3, 5], conv.kernel wants [1, 1, 3, 4]\n"
+        "  top/kernel: holds values that are not finite"
+    )
+
+
+def test_long_lists_are_cut():
+    with pytest.raises(WeightsError, match=r"\(50\):\n(  .*\n){20}  ... and 30 more"):
+        merge(TRUNK | {f"more{i}": np.ones(1) for i in range(50)})

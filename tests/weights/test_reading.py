@@ -1,0 +1,55 @@
+import hashlib
+
+import numpy as np
+import pytest
+
+from tl_pipeline.errors import WeightsError
+from tl_pipeline.weights.reading import load_tensors
+from tl_pipeline.weights.safetensors import write_safetensors
+
+
+def test_safetensors_come_back_as_they_were_written(tmp_path):
+    arrays = {"b": np.ones((2, 3), np.float32), "a": np.float16([1.5])}
+    path = tmp_path / "w.safetensors"
+    write_safetensors(path, arrays, metadata={"license": "free"})
+    tensors = load_tensors(path)
+    assert tensors.layout == "safetensors"
+    assert tensors.metadata == {"license": "free"}
+    assert tensors.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert set(tensors.arrays) == {"a", "b"}
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(tensors.arrays[name], array, strict=True)
+
+
+def test_equal_tensors_are_written_as_equal_bytes(tmp_path):
+    a, b = np.zeros(3), np.ones(2)
+    write_safetensors(tmp_path / "1", {"a": a, "b": b}, metadata={})
+    write_safetensors(tmp_path / "2", {"b": b, "a": a}, metadata={})
+    assert (tmp_path / "1").read_bytes() == (tmp_path / "2").read_bytes()
+
+
+@pytest.mark.parametrize("size", [0, 5, 50, -1])
+def test_truncated_safetensors_are_one_sentence(tmp_path, size):
+    path = tmp_path / "w.safetensors"
+    write_safetensors(path, {"a": np.ones(50, np.float32)}, metadata={})
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(WeightsError, match="w.safetensors are no whole.*truncated"):
+        load_tensors(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(WeightsError, match="nowhere.h5: there is no such file. Give"):
+        load_tensors(tmp_path / "nowhere.h5")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    (tmp_path / "w.h5").mkdir()
+    with pytest.raises(WeightsError, match="w.h5: it is a folder"):
+        load_tensors(tmp_path / "w.h5")
+
+
+def test_an_unknown_format_lists_the_known_ones(tmp_path):
+    with pytest.raises(
+        WeightsError, match=r"'.pkl' files. Known are .h5, .hdf5, .safe"
+    ):
+        load_tensors(tmp_path / "w.pkl")
