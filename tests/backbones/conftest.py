@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import h5py
 import numpy as np
@@ -27,13 +28,17 @@ class KerasMobileNet:
         os.environ.setdefault("KERAS_BACKEND", "jax")
         self.keras: Any = pytest.importorskip("keras", reason="keras is the oracle")
         self.keras.utils.clear_session()  # layers are named from zero again
-        self.model = self.keras.applications.MobileNetV2(
-            input_shape=(size, size, 3),
-            alpha=width,
-            weights=None,
-            classes=classes,
-            classifier_activation=None,
-        )
+        # Keras compiles one program for each shape that it draws, 15 s in all, only
+        # to have its draws overwritten below.
+        drawing = self.keras.initializers.VarianceScaling
+        with mock.patch.object(drawing, "__call__", _make_zeros):
+            self.model = self.keras.applications.MobileNetV2(
+                input_shape=(size, size, 3),
+                alpha=width,
+                weights=None,
+                classes=classes,
+                classifier_activation=None,
+            )
         rng = np.random.default_rng(seed)
         for layer in self.model.layers:
             depthwise = isinstance(layer, self.keras.layers.DepthwiseConv2D)
@@ -68,6 +73,10 @@ class KerasMobileNet:
 def keras_mobilenet() -> type[KerasMobileNet]:
     """The oracle's class."""
     return KerasMobileNet
+
+
+def _make_zeros(self: Any, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
+    return np.zeros(shape, np.float32)
 
 
 def _draw(weight: Any, rng: np.random.Generator, depthwise: bool) -> np.ndarray:

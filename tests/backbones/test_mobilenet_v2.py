@@ -6,6 +6,9 @@ from tl_pipeline.backbones.network import count_parameters
 from tl_pipeline.errors import BackboneError, WeightsError
 from tl_pipeline.stages.backbones import load_backbone
 
+# Keras' variables and NumPy 2, when Keras writes a file.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
+
 TOLERANCE = 1e-4  # of the largest value: float32 through 53 layers
 
 
@@ -28,9 +31,7 @@ def check_parity(model, path, images, settings):
         assert difference <= TOLERANCE, (name, difference)
 
 
-@pytest.mark.parametrize(
-    ("width", "size"), [(0.35, 96), (1.0, 64), (1.4, 64), (0.35, 75)]
-)
+@pytest.mark.parametrize(("width", "size"), [(0.35, 75), (1.0, 64), (1.4, 64)])
 def test_every_output_is_that_of_keras(keras_mobilenet, tmp_path, width, size):
     model = keras_mobilenet(width, size)
     path = tmp_path / "weights.h5"
@@ -79,7 +80,7 @@ def test_another_architecture_lists_mismatches_both_ways(realdata):
         load_backbone("mobilenet_v2", weights=realdata / "weights" / name)
     message = str(error.value)
     assert "of 260 parameters 260 are missing" in message
-    assert "(as block_10_expand/kernel)" in message
+    assert "(as expanded_conv_depthwise/kernel)" in message
     assert "  conv1/" in message
     assert "fire2/" in message
 

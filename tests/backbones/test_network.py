@@ -22,7 +22,7 @@ def run(backbone, features, images=IMAGES):
 def test_several_features_in_one_pass_are_those_asked_for_alone(backbone):
     names = ["logits", "stage1:max", "stage2", "pool"]
     together = run(backbone, names)
-    assert set(together) == set(names)
+    assert list(together) == names
     for name in names:
         alone = run(backbone, [name])[name]
         np.testing.assert_allclose(alone, together[name], rtol=1e-5, atol=1e-5)
@@ -102,8 +102,8 @@ def test_random_weights_depend_on_the_seed_alone():
         for name, settings in (("digits_cnn", {}), ("mobilenet_v2", SMALL))
     }
     assert {name: digest[:12] for name, digest in digests.items()} == {
-        "digits_cnn": "?",
-        "mobilenet_v2": "?",
+        "digits_cnn": "733afeba8673",
+        "mobilenet_v2": "198e95ce45fa",
     }
     other = load_backbone("digits_cnn", weights="random:1").weights_digest
     assert other != digests["digits_cnn"]

@@ -54,9 +54,9 @@ def test_weights_of_another_backbone_list_what_does_not_fit(tmp_path):
     with pytest.raises(WeightsError) as error:
         load_backbone("mobilenet_v2", weights=BUNDLED)
     message = str(error.value)
-    assert "of 260 parameters 260 are missing" in message or "are missing" in message
+    assert "of 260 parameters 260 are missing" in message
     assert "stages.0.conv1.kernel [3, 3, 1, 32]" in message
-    assert "stem.conv.kernel" in message or "... and" in message
+    assert "blocks.0.depthwise.conv.kernel [3, 3, 1, 32]" in message
 
 
 def test_a_layout_that_a_backbone_does_not_know_is_said(tmp_path):

@@ -7,7 +7,7 @@ import threading
 import filelock
 import pytest
 
-from tl_pipeline.errors import StoreError, StoreLockedError
+from tl_pipeline.errors import NotFoundError, StoreError, StoreLockedError
 from tl_pipeline.store import lock
 from tl_pipeline.store.lock import hold_lock
 
@@ -94,7 +94,7 @@ def test_two_threads_of_a_process_do_not_both_hold_it(tmp_path):
 def test_a_folder_that_is_not_there_and_a_file_system_without_flock_say_so(
     tmp_path, monkeypatch
 ):
-    with pytest.raises(StoreError, match="cannot be locked"):
+    with pytest.raises(NotFoundError, match="none: no such folder"):
         with hold_lock(tmp_path / "none"):
             pass
 

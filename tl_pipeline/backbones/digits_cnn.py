@@ -35,12 +35,13 @@ class Stage(nnx.Module):
         self.bias2 = Bias(out_channels)
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to [B, H / stride, W / stride, D]."""
         x = jax.nn.relu(self.bias1(self.conv1(x)))
         return jax.nn.relu(self.bias2(self.conv2(x)))
 
 
 class DigitsCNN(nnx.Module):
-    """The network; calling it on [B, 16, 16, 1] gives every output by name, in order."""
+    """The network, on gray images of 16×16 pixels."""
 
     def __init__(self, classes: int | None):
         """Makes the network, with a classifier if `classes` says so."""
@@ -52,6 +53,7 @@ class DigitsCNN(nnx.Module):
         self.classifier = None if classes is None else Linear(channels, classes)
 
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
+        """Returns every output of [B, 16, 16, 1] by name, in order."""
         outputs = {}
         for i, stage in enumerate(self.stages, start=1):
             x = outputs[f"stage{i}"] = stage(x)

@@ -109,6 +109,7 @@ class Conv(nnx.Module):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to [B, H / stride, W / stride, D]."""
         return convolve(x, self.kernel[...], stride=self.stride)
 
 
@@ -120,6 +121,7 @@ class Bias(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(channels))
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [..., D] to [..., D]."""
         return x + self.bias[...].reshape((1,) * (x.ndim - 1) + (-1,))
 
 
@@ -132,6 +134,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(out_features))
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, D] to [B, K]."""
         return x @ self.kernel[...] + self.bias[...].reshape(1, -1)
 
 
@@ -162,6 +165,7 @@ class ConvNorm(nnx.Module):
         )
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to [B, H / stride, W / stride, D]."""
         return self.norm(self.conv(x))
 
 

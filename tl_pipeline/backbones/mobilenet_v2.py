@@ -61,13 +61,14 @@ class InvertedResidual(nnx.Module):
         self.residual = stride == 1 and in_channels == out_channels
 
     def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to [B, H / stride, W / stride, D]."""
         hidden = x if self.expand is None else jax.nn.relu6(self.expand(x))
         hidden = self.project(jax.nn.relu6(self.depthwise(hidden)))
         return x + hidden if self.residual else hidden
 
 
 class MobileNetV2(nnx.Module):
-    """The network; calling it on [B, H, W, 3] gives every output by name, in order."""
+    """The network, on color images of any size from 32×32."""
 
     def __init__(self, width: float, classes: int | None):
         """Makes a network of this width, with a classifier if `classes` says so."""
@@ -92,6 +93,7 @@ class MobileNetV2(nnx.Module):
         self.classifier = None if classes is None else Linear(last, classes)
 
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
+        """Returns every output of [B, H, W, 3] by name, in order."""
         outputs = {"stem": jax.nn.relu6(self.stem(x))}
         x = outputs["stem"]
         for i, block in enumerate(self.blocks):
@@ -118,7 +120,7 @@ def make_architecture(settings: Mapping[str, Json] | None = None) -> Architectur
     if not (isinstance(width, float) and WIDTHS[0] <= width <= WIDTHS[-1]):
         raise BackboneError(
             f"Asked for {NAME} with width = {width}; it takes {WIDTHS[0]} to "
-            f"{WIDTHS[-1]}, and weights are published for {', '.join(map(str, WIDTHS))}."
+            f"{WIDTHS[-1]}; weights are published for {', '.join(map(str, WIDTHS))}."
         )
     if not (isinstance(size, int) and MIN_INPUT <= size <= 2048):
         raise BackboneError(

@@ -88,7 +88,7 @@ class NetworkBackbone:
         wanted = tuple(resolve_features(features, self._shapes, backbone=self.name))
 
         def forward(images: np.ndarray) -> dict[str, jax.Array]:
-            return compute_features(
+            computed = compute_features(
                 self._graph,
                 self._state,
                 jax.device_put(images),
@@ -97,6 +97,8 @@ class NetworkBackbone:
                 compute_dtype=self.compute_dtype,
                 precision=self.matmul_precision,
             )
+            # JAX sorts a dictionary's keys; ours stay in the order asked for.
+            return {feature.name: computed[feature.name] for feature in wanted}
 
         return forward
 
@@ -141,7 +143,7 @@ def compute_features(
 
 
 def normalize(images: jax.Array, preprocess: ImagePreprocess) -> jax.Array:
-    """Returns (images * scale - mean) / std as float32; `images` is uint8 [B, H, W, C]."""
+    """Returns (images * scale - mean) / std, uint8 [B, H, W, C] to float32."""
     mean = jnp.asarray(preprocess.mean, jnp.float32).reshape(1, 1, 1, -1)
     std = jnp.asarray(preprocess.std, jnp.float32).reshape(1, 1, 1, -1)
     return (images.astype(jnp.float32) * preprocess.scale - mean) / std

@@ -1,263 +1,337 @@
 """The report of a run: one page, complete in itself, for people.
 
-Nothing is fetched when it is opened, and whatever comes from data is escaped.
+Nothing is fetched when it is opened, no script runs, and whatever comes from data is
+escaped: an id or a class name is never markup.
 """
 
-import html
 import importlib.resources
 import string
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Unpack
 
-import numpy as np
-
-from tl_pipeline.reporting.sentences import (
-    describe_interval,
-    describe_reuse,
-    format_duration,
+from tl_pipeline.digest import json_digest, short_digest
+from tl_pipeline.reporting.confusion import (
+    class_metrics,
+    confused_pairs,
+    draw_confusion,
 )
-from tl_pipeline.reporting.summary import comparison_table
+from tl_pipeline.reporting.figures import draw_share, draw_validation
+from tl_pipeline.reporting.markup import (
+    Html,
+    make_element,
+    make_facts,
+    make_list,
+    make_section,
+    make_table,
+    make_tiles,
+    to_html,
+)
+from tl_pipeline.reporting.report import ReportData
+from tl_pipeline.reporting.sentences import count, format_duration
 from tl_pipeline.reporting.tables import format_cell
 
 _MOST_CLASSES = 30  # a larger confusion matrix is unreadable; its worst cells are not
 _MOST_LISTED = 20
+_BADGES = {"positive": "positive", "none": "none", "negative": "negative"}
 
 
-def make_report(
-    *,
-    asked: Mapping[str, Any],
-    provenance: Mapping[str, Any],
-    spec: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    mistakes: Sequence[Mapping[str, Any]],
-) -> str:
+def make_report(**data: Unpack[ReportData]) -> str:
     """Writes the page.
 
     Args:
-      asked: What the run was asked for: snapshot, features, heads, baselines.
-      provenance: Dataset, store, weights and their origin, versions, and what the
-        extraction reported (`extraction`, or None).
-      spec: The feature spec.
-      metrics: Every figure of the run.
-      mistakes: Wrongly predicted test examples, the most confident first: `id`,
-        `target`, `predicted`, `probability`.
+      **data: The fields of `ReportData`.
 
     Returns:
       An HTML document without references to anything outside it.
     """
+    asked, metrics = data["asked"], data["metrics"]
+    provenance, spec = data["provenance"], data["spec"]
     package = importlib.resources.files("tl_pipeline.reporting")
-    template = package.joinpath("report.html").read_text()
-    dataset = provenance["dataset"]
-    transfer = metrics["transfer"]
-    accuracy = metrics["test"]["accuracy"]
-    verdict = transfer["sentence"] if transfer else "No baseline was asked for."
+    template = package.joinpath("report.html").read_text(encoding="utf-8")
+    transfer, accuracy = metrics["transfer"], metrics["test"]["accuracy"]
     sections = [
-        _section("Metrics", _metrics(metrics)),
-        _section("Beside the baselines", _comparison(metrics)),
-        _section("Heads", _heads(metrics)),
-        _section("Confusion on test", _confusion(metrics)),
-        _section("Surest mistakes on test", _table(mistakes[:_MOST_LISTED])),
-        _section("Data", _data(provenance, metrics)),
-        _section("Failures", _failures(provenance)),
-        _section("Provenance", _provenance(asked, provenance, spec)),
+        make_section("What was asked", _asked(data)),
+        make_section("Metrics", *_metrics(metrics)),
+        make_section("Did transfer help?", *_comparison(metrics)),
+        make_section("Heads", *_heads(metrics)),
+        make_section("Classes on test", *_classes(metrics)),
+        make_section("Surest mistakes on test", *_mistakes(data)),
+        make_section("Data", *_data(provenance, metrics)),
+        make_section("The odd ones out", *_odd_ones(provenance)),
+        make_section("Provenance", *_provenance(asked, provenance, spec)),
     ]
+    verdict = (
+        transfer["sentence"]
+        if transfer
+        else "Transfer: not judged, no baseline was asked for"
+    )
     return string.Template(template).substitute(
-        title=_text(f"{dataset} with {spec['backbone']}"),
+        title=to_html(f"{provenance['dataset']} with {spec['backbone']}"),
+        run=to_html(short_digest(json_digest(asked))),
+        version=to_html(asked["version"]),
         accuracy=f"{100 * accuracy['value']:.1f}",
         interval=f"{100 * accuracy['low']:.1f} to {100 * accuracy['high']:.1f}",
-        verdict=_text(verdict),
-        tone=transfer["verdict"] if transfer else "none",
+        verdict=to_html(f"{verdict.rstrip('.')}."),
+        warning=_warning(provenance),
+        tone=_BADGES.get(transfer["verdict"], "none") if transfer else "none",
         sections="\n".join(section for section in sections if section),
     )
 
 
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{_text(title)}</h2>\n{body}</section>" if body else ""
+def _warning(provenance: Mapping[str, Any]) -> Html:
+    if not str(provenance["weights"]).startswith("random:"):
+        return Html()
+    return make_element(
+        "p",
+        "The backbone's weights are random: nothing learned before was transferred.",
+        class_="warning",
+    )
 
 
-def _metrics(metrics: Mapping[str, Any]) -> str:
-    chosen = metrics["chosen"]
-    settings = chosen["settings"]
+def _asked(data: ReportData) -> Html:
+    asked, heads = data["asked"], data["asked"]["heads"]
+    strengths = [float(l2) for l2 in heads.get("l2", ())]
+    baselines = [str(baseline["name"]) for baseline in asked.get("baselines", ())]
+    facts: dict[str, object] = {
+        "dataset": data["provenance"]["dataset"],
+        "backbone": data["spec"]["backbone"],
+        "weights": data["provenance"]["weights"],
+        "features": ", ".join(asked["features"]),
+        "heads": ", ".join(heads["kinds"]),
+    }
+    if strengths:
+        facts["L2 strengths"] = (
+            f"{len(strengths)}, from {min(strengths):g} to {max(strengths):g}"
+            if len(strengths) > 1
+            else f"{strengths[0]:g}"
+        )
+    facts["baselines"] = ", ".join(baselines) or "none"
+    if asked.get("shots"):
+        shots = " and ".join(map(str, asked["shots"]))
+        facts["few-shot"] = (
+            f"{shots} examples a class, {count(heads['n_seeds'], 'draw')} each"
+        )
+    return make_facts(facts)
+
+
+def _metrics(metrics: Mapping[str, Any]) -> list[object]:
+    chosen, counts = metrics["chosen"], metrics["counts"]
+    settings = ", ".join(
+        f"{key} {_short(value)}"
+        for key, value in sorted(chosen["settings"].items())
+        if key != "feature"
+    )
     intro = (
-        f"<p>Chosen on val by log loss: {_text(chosen['kind'])} on "
-        f"{_text(settings['feature'])}, L2 {settings['l2']:.3g} (scikit-learn's C = "
-        f"{settings['C']:.3g}). Test was looked at once, by this head; intervals are "
-        "95 % bootstraps over examples.</p>"
+        f"Chosen on val by log loss: {chosen['kind']} on "
+        f"{chosen['settings']['feature']} ({settings}). Test was looked at once, by "
+        "this head. Intervals are 95 % bootstraps over examples."
     )
-    return intro + _table(
-        [
-            {
-                "metric": name.replace("_", " "),
-                "val": describe_interval(metrics["val"][name]),
-                "test": describe_interval(metrics["test"][name]),
-            }
-            for name in metrics["test"]
-        ]
-    )
+    rows = [
+        {
+            "metric": name.replace("_", " "),
+            f"val, {counts['val']:,}": metrics["val"][name]["value"],
+            "val 95 %": _interval(metrics["val"][name]),
+            f"test, {counts['test']:,}": metrics["test"][name]["value"],
+            "test 95 %": _interval(metrics["test"][name]),
+        }
+        for name in metrics["test"]
+    ]
+    return [make_element("p", intro), make_table(rows)]
 
 
-def _comparison(metrics: Mapping[str, Any]) -> str:
+def _comparison(metrics: Mapping[str, Any]) -> list[object]:
     if not metrics["comparison"]:
-        return ""
+        return []
+    intro = (
+        "Test accuracy of the same kind of head on other features, with all training "
+        "examples and with few. Few: mean ± standard deviation over draws."
+    )
+    rows = []
+    for row in metrics["comparison"]:
+        line: dict[str, object] = {
+            "features of": row["name"],
+            "feature": row["feature"],
+            "D": row["dimensions"],
+            f"all {row['n_train']:,}": draw_share(row["accuracy"]),
+        }
+        for k, few in row["shots"].items():
+            line[f"{k} a class"] = draw_share(few["mean"], few["spread"])
+        rows.append(line)
     gains = [
         {
-            "over": gain["against"],
+            "gain over": gain["against"],
             "points": f"{gain['points']:+.1f}",
-            "95 %": f"{gain['low']:.1f} to {gain['high']:.1f}",
+            "95 %": f"{gain['low']:+.1f} to {gain['high']:+.1f}",
+            "transfer": gain["verdict"],
         }
         for gain in metrics["transfer"]["gains"]
     ]
-    return (
-        "<p>Test accuracy of the same head on other features, at all training "
-        "examples and at few; mean ± standard deviation over drawn subsets.</p>"
-        + _table(comparison_table(metrics["comparison"]))
-        + _table(gains)
-    )
+    marked = (0,)  # the backbone stands first
+    return [
+        make_element("p", intro),
+        make_table(rows, marked=marked),
+        make_table(gains, right=("points", "95 %")),
+    ]
 
 
-def _heads(metrics: Mapping[str, Any]) -> str:
+def _heads(metrics: Mapping[str, Any]) -> list[object]:
+    heads = metrics["candidates"]
+    settings = [key for key in ("l2", "C") if any(key in head for head in heads)]
+    scores = [key for key in metrics["val"] if any(key in head for head in heads)]
     rows = [
         {
-            "": "chosen" if row["chosen"] else "",
-            "head": row["kind"],
-            "feature": row["feature"],
-            "L2": f"{row['l2']:.3g}",
-            "C": f"{row['C']:.3g}",
-            "val accuracy": row["accuracy"],
-            "val log loss": row["log_loss"],
-            "converged": row["converged"],
+            "head": head["kind"],
+            "feature": head["feature"],
+            **{key.replace("l2", "L2"): _short(head.get(key)) for key in settings},
+            **{f"val {key.replace('_', ' ')}": head.get(key) for key in scores},
+            "converged": head["converged"],
+            "": "chosen" if head["chosen"] else "",
         }
-        for row in metrics["candidates"]
+        for head in heads
     ]
-    return _table(rows)
-
-
-def _confusion(metrics: Mapping[str, Any]) -> str:
-    counts, classes = np.array(metrics["confusion"]), metrics["classes"]
-    if len(classes) > _MOST_CLASSES:
-        wrong = counts.copy()
-        np.fill_diagonal(wrong, 0)
-        order = np.argsort(-wrong, axis=None, kind="stable")[:_MOST_LISTED]
-        rows = [
-            {
-                "target": classes[i],
-                "predicted": classes[j],
-                "examples": int(wrong[i, j]),
-            }
-            for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)
-            if wrong[i, j]
-        ]
-        return "<p>The pairs most often taken for each other.</p>" + _table(rows)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    head = "".join(f"<th scope=col>{_text(name)}</th>" for name in classes)
-    lines = []
-    for i, name in enumerate(classes):
-        cells = "".join(
-            f'<td class="{"hit" if i == j else "miss"}" '
-            f'style="--share:{shares[i, j]:.3f}">{counts[i, j]}</td>'
-            for j in range(len(classes))
-        )
-        lines.append(f"<tr><th scope=row>{_text(name)}</th>{cells}</tr>")
-    return (
-        "<p>A row is a target, a column a prediction.</p><div class=wide>"
-        f"<table class=confusion><tr><th></th>{head}</tr>{''.join(lines)}</table></div>"
+    marked = [i for i, head in enumerate(heads) if head["chosen"]]
+    table = make_table(rows, right=("L2", "C"), marked=marked)
+    n = count(len(heads), "head")
+    intro = make_element(
+        "p", f"{n} trained on train; C is scikit-learn's name of the same strength."
     )
+    listed = make_element("details", make_element("summary", f"All {n}"), table)
+    return [intro, draw_validation(heads), listed]
 
 
-def _data(provenance: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    facts: dict[str, object] = {
-        f"labeled {split}": n for split, n in metrics["counts"].items()
-    }
+def _classes(metrics: Mapping[str, Any]) -> list[object]:
+    counts, classes = metrics["confusion"], metrics["classes"]
+    rows = class_metrics(counts, classes)
+    if len(classes) <= _MOST_CLASSES:
+        told = "A row is a target, a column a prediction; shades are shares of a row."
+        return [
+            make_element("p", told),
+            draw_confusion(counts, classes),
+            make_table(rows),
+        ]
+    seen = [row for row in rows if row["examples"]]
+    worst = sorted(seen, key=lambda row: (row["F1"], row["class"]))[:_MOST_LISTED]
+    pairs = confused_pairs(counts, classes, most=_MOST_LISTED)
+    return [
+        make_element("p", "The pairs most often taken for each other:"),
+        make_table(pairs),
+        make_element("p", f"The {len(worst)} hardest of {len(classes):,} classes:"),
+        make_table(worst),
+    ]
+
+
+def _mistakes(data: ReportData) -> list[object]:
+    mistakes, n = data["mistakes"], data["metrics"]["counts"]["test"]
+    told = f"{len(mistakes):,} of {n:,} test examples are predicted wrongly"
+    if len(mistakes) > _MOST_LISTED:
+        told += f"; the {_MOST_LISTED} surest:"
+    else:
+        told += ":" if mistakes else "."
+    return [make_element("p", told), make_table(mistakes[:_MOST_LISTED])]
+
+
+def _data(provenance: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[object]:
+    tiles: dict[str, object] = {}
+    facts: dict[str, object] = {}
     extraction = provenance["extraction"]
-    notes: list[str] = []
     if extraction:
-        facts["examples"] = extraction["examples"]
-        facts["extraction"] = describe_reuse(extraction)
-        facts["took"] = format_duration(extraction["seconds"])
-        if extraction["parity"]:
+        tiles = {
+            "examples": extraction["examples"],
+            "reused": extraction["rows_reused"],
+            "computed": extraction["rows_computed"],
+            "duplicate": extraction["duplicates"],
+            "failed": len(extraction["failures"]),
+            "in conflict": len(extraction["conflicts"]),
+            "leaking": len(extraction["leaks"]),
+        }
+        facts["extraction took"] = format_duration(extraction["seconds"])
+        if extraction["seconds_saved"]:
+            saved = format_duration(extraction["seconds_saved"])
+            facts["extraction saved"] = f"about {saved}"
+        parity = extraction["parity"]
+        if parity:
             facts["live check"] = (
-                f"{extraction['parity']['rows']} rows, largest difference "
-                f"{extraction['parity']['max_difference']:.2g}"
+                f"{count(parity['rows'], 'row')} computed anew, largest difference "
+                f"{parity['max_difference']:.2g} of {parity['tolerance']:g} allowed"
             )
-        notes = list(extraction["notes"])
+    facts["labeled examples"] = ", ".join(
+        f"{n:,} {split}" for split, n in metrics["counts"].items()
+    )
+    return [make_tiles(tiles) if tiles else "", make_facts(facts)]
+
+
+def _odd_ones(provenance: Mapping[str, Any]) -> list[object]:
+    extraction = provenance["extraction"] or {}
+    failures = extraction.get("failures", ())
+    failed = [
+        {"failed": failure["id"], "why": failure["reason"]}
+        for failure in failures[:_MOST_LISTED]
+    ]
+    more = len(failures) - len(failed)
+    shared = [
+        f"{what}: {', '.join(ids)}"
         for key, what in (
-            ("conflicts", "The same bytes with other targets"),
-            ("leaks", "The same bytes in several splits"),
-        ):
-            for ids in extraction[key][:_MOST_LISTED]:
-                notes.append(f"{what}: {', '.join(ids)}.")
-    listed = "".join(f"<li>{_text(note)}</li>" for note in notes)
-    return _facts(facts.items()) + (f"<ul>{listed}</ul>" if listed else "")
-
-
-def _failures(provenance: Mapping[str, Any]) -> str:
-    failures = (provenance["extraction"] or {}).get("failures", ())
-    rows = [{"id": f["id"], "why": f["reason"]} for f in failures[:_MOST_LISTED]]
-    more = len(failures) - len(rows)
-    return _table(rows) + (f"<p>and {more:,} more</p>" if more > 0 else "")
+            ("conflicts", "Same bytes, other targets"),
+            ("leaks", "Same bytes in several splits"),
+        )
+        for ids in extraction.get(key, ())
+    ]
+    return [
+        make_list(extraction.get("notes", ()), most=_MOST_LISTED),
+        make_table(failed),
+        make_element("p", f"and {more:,} more failures") if more > 0 else "",
+        make_list(shared, most=_MOST_LISTED),
+    ]
 
 
 def _provenance(
     asked: Mapping[str, Any], provenance: Mapping[str, Any], spec: Mapping[str, Any]
-) -> str:
+) -> list[object]:
     origin = provenance["weights_origin"] or {}
     facts = {
         "target dataset": provenance["dataset"],
-        "snapshot": asked["snapshot"],
-        "store": provenance["store"],
-        "feature spec": asked["spec"],
-        "backbone": spec["backbone"],
+        "snapshot": _code(asked["snapshot"]),
+        "feature store": provenance["store"],
+        "feature spec": _code(asked["spec"]),
         "weights": provenance["weights"],
-        "weights digest": spec["weights"],
-        **{f"weights: {key.replace('_', ' ')}": origin[key] for key in origin},
+        "weights digest": _code(spec["weights"]),
+        **{
+            f"weights: {key.replace('_', ' ')}": "not recorded"
+            if value is None
+            else value
+            for key, value in sorted(origin.items())
+        },
+        "architecture": _inline(spec["settings"]) or "no settings",
         "preprocessing": _inline(spec["preprocess"]),
         "compute": f"{spec['compute_dtype']}, {spec['matmul_precision']} precision",
         "stored as": spec["store_dtype"],
-        "features": ", ".join(asked["features"]),
-        "heads": _inline(asked["heads"]),
-        "computed by": _inline(provenance["versions"]),
-        "tl_pipeline": asked["version"],
+        "rows computed by": _inline(provenance["versions"]),
+        "run made by": f"tl_pipeline {asked['version']}",
     }
-    return _facts(facts.items())
+    return [make_facts(facts)]
 
 
-def _facts(facts: Iterable[tuple[str, object]]) -> str:
-    rows = "".join(
-        f"<tr><th scope=row>{_text(key)}</th><td>{_text(format_cell(value))}</td></tr>"
-        for key, value in facts
+def _interval(metric: Mapping[str, float]) -> Html:
+    return make_element(
+        "span", f"{metric['low']:.3f} to {metric['high']:.3f}", class_="soft"
     )
-    return f"<div class=wide><table class=facts>{rows}</table></div>"
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    if not rows:
-        return ""
-    columns = list(rows[0])
-    head = "".join(f"<th scope=col>{_text(column)}</th>" for column in columns)
-    body = "".join(
-        f"<tr{' class=chosen' if row.get('') == 'chosen' else ''}>"
-        + "".join(_table_cell(row[column]) for column in columns)
-        + "</tr>"
-        for row in rows
-    )
-    return f"<div class=wide><table><tr>{head}</tr>{body}</table></div>"
-
-
-def _table_cell(value: object) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    kind = " class=number" if number else ""
-    return f"<td{kind}>{_text(format_cell(value))}</td>"
+def _code(digest: str) -> Html:
+    return make_element("code", digest)
 
 
 def _inline(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {_short(value)}" for key, value in values.items())
+    return ", ".join(
+        f"{key.replace('_', ' ')} {_short(value)}"
+        for key, value in values.items()
+        if value is not None
+    )
 
 
 def _short(value: object) -> str:
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(format_cell(item) for item in value) + "]"
+        return f"[{', '.join(_short(item) for item in value)}]"
+    if isinstance(value, float):
+        return f"{value:.3g}"
     return format_cell(value)
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))

@@ -206,7 +206,7 @@ def load_run(path: str | Path) -> Run:
     try:
         about = json.loads((path / RUN).read_bytes())
         bad = [file for file in FILES if not _is_intact(path / file, about["files"])]
-        if about["identity"] != run_identity(about["asked"]):
+        if about["identity"] != json_digest(about["asked"]):
             bad.append(RUN)
         if bad:
             raise _damaged(path, f"{', '.join(sorted(bad))} changed or went missing")
@@ -219,7 +219,7 @@ def load_run(path: str | Path) -> Run:
             metrics=json.loads((path / METRICS).read_bytes()),
             created=about["created"],
         )
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path, f"{RUN} cannot be read ({error!r})") from error
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import filelock
 
-from tl_pipeline.errors import StoreError, StoreLockedError
+from tl_pipeline.errors import NotFoundError, StoreError, StoreLockedError
 from tl_pipeline.files import write_json
 from tl_pipeline.store.schema import HOLDER, LOCK
 
@@ -50,10 +50,13 @@ def hold_lock(
         default the sentence is logged as a warning.
 
     Raises:
+      NotFoundError: There is no such folder.
       StoreLockedError: Another process holds it, and `wait` is False.
       StoreError: The folder cannot be written, or its file system has no locks.
     """
     check_platform()
+    if not path.is_dir():  # filelock would make it
+        raise NotFoundError(f"Asked to write the feature store {path}: no such folder.")
     # A lock made of a file's existence would outlive a killed holder: no fallback.
     lock = filelock.FileLock(path / LOCK, thread_local=False, fallback_to_soft=False)
     try:

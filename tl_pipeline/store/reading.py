@@ -45,7 +45,7 @@ class DatasetLayout(NamedTuple):
 Identity = tuple[int, int, int, int]  # size, mtime_ns, ctime_ns, inode
 
 
-def read_verified(path: Path, *, sha256: str, size: int) -> bytearray:
+def read_verified(path: Path, *, sha256: str, size: int) -> bytes:
     """Reads a committed file's bytes and checks that they are the committed ones.
 
     Raises:
@@ -131,7 +131,7 @@ def read_versions(path: Path, entry: ShardEntry) -> dict[str, Json]:
 
 
 def read_layouts(
-    path: Path, data: bytes | bytearray, features: tuple[str, ...]
+    path: Path, data: bytes, features: tuple[str, ...]
 ) -> Mapping[str, DatasetLayout]:
     """Returns the layout of each feature in a shard's bytes.
 
@@ -154,7 +154,7 @@ def read_layouts(
 
 def read_table(
     path: Path,
-    data: bytes | bytearray,
+    data: bytes,
     columns: Mapping[str, tuple[tuple[int, ...], str | None]],
 ) -> dict[str, np.ndarray]:
     """Reads datasets at the root of a file's bytes.
@@ -228,7 +228,7 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def parsed(path: Path, data: bytes | bytearray) -> Iterator[h5py.File]:
+def parsed(path: Path, data: bytes) -> Iterator[h5py.File]:
     """Opens the very bytes that were verified, not whatever the path has by now."""
     try:
         with h5py.File(io.BytesIO(data), "r") as file:
@@ -240,22 +240,22 @@ def parsed(path: Path, data: bytes | bytearray) -> Iterator[h5py.File]:
         raise _damaged(path, f"HDF5 cannot read it: {error}") from error
 
 
-def _read_verified(path: Path, descriptor: int, sha256: str, size: int) -> bytearray:
+def _read_verified(path: Path, descriptor: int, sha256: str, size: int) -> bytes:
     found = os.fstat(descriptor).st_size
     if found != size:
         raise _damaged(path, f"it has {found:,} bytes instead of {size:,}")
-    data = bytearray(size)
-    complete = _fill(memoryview(data), descriptor, 0)
-    if not complete or bytes_digest(data) != sha256:
+    # As bytes, which HDF5 then reads in place: of a bytearray it would take a copy.
+    with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
+        file.seek(0)
+        data = file.read()
+    if len(data) != size or bytes_digest(data) != sha256:
         raise _damaged(path, "its SHA-256 is not the committed one")
     return data
 
 
-def _fill(rows: np.ndarray | memoryview, descriptor: int, offset: int) -> bool:
+def _fill(rows: np.ndarray, descriptor: int, offset: int) -> bool:
     """Fills an array from a place in a file; False if the file ends before."""
-    view = rows
-    if isinstance(view, np.ndarray):
-        view = view.reshape(-1).view(np.uint8).data
+    view = rows.reshape(-1).view(np.uint8).data
     try:
         while len(view):
             n = os.preadv(descriptor, [view], offset)

@@ -74,9 +74,7 @@ def build_snapshot(examples: Examples) -> tuple[memoryview, SnapshotEntry]:
     return data, entry
 
 
-def parse_snapshot(
-    path: Path, data: bytes | bytearray, entry: SnapshotEntry
-) -> Examples:
+def parse_snapshot(path: Path, data: bytes, entry: SnapshotEntry) -> Examples:
     """Reads the example table out of a snapshot's verified bytes.
 
     Raises:

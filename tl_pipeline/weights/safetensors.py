@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from tl_pipeline.errors import WeightsError
 from tl_pipeline.files import write_atomically
@@ -18,10 +18,10 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
       WeightsError: The file is truncated, damaged, or holds a dtype NumPy lacks.
     """
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             return arrays, dict(file.metadata() or {})
-    except (safetensors.SafetensorError, TypeError, ValueError) as error:
+    except (SafetensorError, TypeError, ValueError) as error:
         raise WeightsError(
             f"Weights {path} are no whole safetensors file ({error}): it may be "
             "truncated; copy or download it again."
@@ -33,4 +33,4 @@ def write_safetensors(
 ) -> None:
     """Writes arrays and text metadata, atomically; equal input gives equal bytes."""
     ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
-    write_atomically(path, safetensors.numpy.save(ordered, dict(metadata)))
+    write_atomically(path, save(ordered, dict(metadata)))

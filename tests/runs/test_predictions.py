@@ -1,0 +1,43 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from tl_pipeline.runs import write_predictions
+
+
+def test_the_table_reads_as_a_person_would_query_it(
+    tmp_path: Path, parts: dict[str, Any]
+):
+    predictions = parts["predictions"]
+    write_predictions(tmp_path / "p.parquet", predictions)
+    table = pq.read_table(tmp_path / "p.parquet")
+    columns = table.to_pydict()
+    assert columns["id"] == list(predictions.ids)
+    assert columns["content_digest"] == [
+        row.tobytes().hex() for row in predictions.content
+    ]
+    assert columns["split"] == ["val", "test", "test"]
+    assert columns["target"] == ["日本", "ants", None]  # -1 is no target, not the last
+    assert columns["predicted"] == ["日本", "bees", "ants"]
+    np.testing.assert_allclose(columns["probability"], [0.7, 0.5, 0.6], rtol=1e-6)
+    np.testing.assert_allclose(
+        np.stack(columns["probabilities"]), predictions.probabilities, rtol=1e-6
+    )
+    assert json.loads(table.schema.metadata[b"classes"]) == ["ants", "bees", "日本"]
+
+
+def test_a_table_without_rows_keeps_its_columns(tmp_path: Path, parts: dict[str, Any]):
+    nothing = parts["predictions"]._replace(
+        ids=(),
+        content=np.zeros((0, 32), np.uint8),
+        splits=(),
+        targets=np.zeros(0, int),
+        probabilities=np.zeros((0, 3)),
+    )
+    write_predictions(tmp_path / "p.parquet", nothing)
+    table = pq.read_table(tmp_path / "p.parquet")
+    assert table.num_rows == 0
+    assert table.column_names[-1] == "probabilities"
