@@ -20,7 +20,7 @@ def draw_images(n: int, size: int) -> np.ndarray:
 def check_parity(model, path, images, settings):
     backbone = load_backbone("mobilenet_v2", weights=path, settings=settings)
     expected = model.run(images)
-    assert list(backbone.feature_shapes()) == list(expected)
+    assert set(backbone.feature_shapes()) == set(expected)
     outputs = backbone.make_forward(list(expected))(images)
     for name, theirs in expected.items():
         ours = np.asarray(outputs[name])

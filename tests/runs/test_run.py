@@ -1,197 +1,189 @@
 import json
 import os
-import shutil
+import random
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from tl_pipeline.errors import NotFoundError, RunDamagedError, SpecMismatchError
-from tl_pipeline.runs import find_run, list_runs, load_run, run_identity, write_run
-from tl_pipeline.runs.run import FILES, INGREDIENTS, RUN
+from tl_pipeline.runs.predictions import Predictions
+from tl_pipeline.runs.run import (
+    Run,
+    find_run,
+    list_runs,
+    load_run,
+    run_identity,
+    write_run,
+)
+
+ASKED = {
+    "version": "0.1.0",
+    "spec": "a" * 64,
+    "snapshot": "b" * 64,
+    "features": ["pool"],
+    "heads": {"kinds": ["linear"], "l2": [0.1], "n_seeds": 3},
+    "baselines": [],
+}
 
 
-def test_a_run_makes_the_trip_through_its_folder(tmp_path: Path, parts: dict[str, Any]):
-    written = write_run(tmp_path / "runs", "insects", **parts)
-    run = load_run(str(written.path))
-    identity = run_identity(parts["asked"])
-    assert run.path.name == f"insects-{identity[:12]}"
-    assert run.identity == identity
-    for key in ("asked", "provenance", "head", "metrics"):
-        assert getattr(run, key) == parts[key]
-    assert run.created.endswith("+00:00")
-    assert run.spec == parts["head"]["spec"]
-    assert run.report.read_text(encoding="utf-8") == parts["report"]
-    arrays = run.head_arrays()
-    assert arrays.keys() == parts["head_arrays"].keys()
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(array, parts["head_arrays"][name])
-        assert array.shape == np.shape(parts["head_arrays"][name])
-    assert sorted(os.listdir(run.path)) == sorted([*FILES, RUN])
-    assert os.listdir(tmp_path / "runs") == [run.path.name]
+def write(root: Path, **changes: Any) -> Run:
+    fields: dict[str, Any] = {
+        "asked": ASKED,
+        "provenance": {"dataset": "d"},
+        "head": {"kind": "linear", "spec": {"backbone": "pixels", "weights": "x"}},
+        "head_arrays": {"kernel": np.arange(6.0).reshape(3, 2)[:, ::-1]},
+        "metrics": {"test": {"accuracy": {"value": 0.5}}},
+        "predictions": Predictions(
+            ids=("a", "ä/b"),
+            content=np.arange(64, dtype=np.uint8).reshape(2, 32),
+            splits=("val", "test"),
+            targets=np.array([0, 1]),
+            probabilities=np.array([[0.75, 0.25], [0.5, 0.5]]),
+            classes=("ants", "bees"),
+        ),
+        "report": "<html></html>",
+    }
+    return write_run(root, "d", **(fields | changes))
 
 
-def test_what_was_asked_for_again_is_found_and_nothing_else_is(
-    tmp_path: Path, parts: dict[str, Any]
-):
-    identity = run_identity(parts["asked"])
-    assert find_run(tmp_path / "none yet", "insects", identity) is None
-    write_run(tmp_path, "insects", **parts)
-    found = find_run(tmp_path, "insects", identity)
-    assert found and found.identity == identity
-    other = run_identity(parts["asked"] | {"version": "1.1"})
-    assert find_run(tmp_path, "insects", other) is None
+def test_what_is_written_is_what_is_loaded(tmp_path: Path):
+    run = load_run(write(tmp_path).path)
+    assert run.asked == ASKED
+    assert run.identity == run_identity(ASKED)
+    assert run.spec == {"backbone": "pixels", "weights": "x"}
+    np.testing.assert_array_equal(
+        run.head_arrays()["kernel"], [[1.0, 0.0], [3.0, 2.0], [5.0, 4.0]]
+    )
+    table = pq.read_table(run.path / "predictions.parquet")
+    assert table.to_pylist()[1] == {
+        "id": "ä/b",
+        "content_digest": bytes(range(32, 64)).hex(),
+        "split": "test",
+        "target": "bees",
+        "predicted": "ants",
+        "probabilities": [0.5, 0.5],
+    }
+    assert json.loads(table.schema.metadata[b"classes"]) == ["ants", "bees"]
+
+
+@pytest.mark.parametrize("key", ASKED)
+def test_each_thing_asked_for_counts_in_the_identity(key: str):
+    assert run_identity({**ASKED, key: "other"}) != run_identity(ASKED)
+    assert run_identity(dict(reversed(ASKED.items()))) == run_identity(ASKED)
+
+
+def test_asking_again_finds_the_run_and_asking_otherwise_does_not(tmp_path: Path):
+    run = write(tmp_path)
+    assert find_run(tmp_path, "d", run.identity) == run
+    assert find_run(tmp_path, "d", run_identity({**ASKED, "version": "0.2.0"})) is None
+    assert find_run(tmp_path / "none", "d", run.identity) is None
+
+
+def test_the_run_that_was_there_first_stays(tmp_path: Path):
+    first = write(tmp_path)
+    before = (first.path / "run.json").read_bytes()
+    write(tmp_path, provenance={"dataset": "other"})
+    assert (first.path / "run.json").read_bytes() == before
+    assert os.listdir(tmp_path) == [first.path.name]
+
+
+def test_a_missing_run_lists_those_beside_it(tmp_path: Path):
+    run = write(tmp_path)
+    with pytest.raises(NotFoundError, match=rf"nope.*{run.path.name}"):
+        load_run(tmp_path / "nope")
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        {"version": "1.1"},
-        {"spec": "6" * 64},
-        {"snapshot": "f" * 64},
-        {"features": ["pool", "stage4:avg"]},
-        {"heads": {"kinds": ["linear"], "l2": [0.1, 2.0], "n_seeds": 3}},
-        {"heads": {"kinds": ["linear"], "l2": [0.1, 1.0], "n_seeds": 4}},
-        {"baselines": ["pixels"]},
-    ],
-    ids=str,
+    "name", ["head.safetensors", "head.json", "metrics.json", "predictions.parquet"]
 )
-def test_each_ingredient_makes_another_run(
-    parts: dict[str, Any], change: dict[str, object]
-):
-    assert run_identity(parts["asked"] | change) != run_identity(parts["asked"])
-
-
-def test_order_and_tuples_make_no_other_run(parts: dict[str, Any]):
-    turned = dict(reversed((parts["asked"] | {"features": ("pool",)}).items()))
-    assert run_identity(turned) == run_identity(parts["asked"])
-
-
-@pytest.mark.parametrize("key", INGREDIENTS)
-def test_an_identity_without_an_ingredient_is_refused(parts: dict[str, Any], key: str):
-    del parts["asked"][key]
-    with pytest.raises(AssertionError, match=key):
-        run_identity(parts["asked"])
-
-
-@pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("damage", ["flip", "remove"])
-def test_a_damaged_file_is_named(
-    tmp_path: Path, parts: dict[str, Any], file: str, damage: str
-):
-    path = write_run(tmp_path, "insects", **parts).path
-    if damage == "remove":
-        (path / file).unlink()
-    else:
-        data = bytearray((path / file).read_bytes())
-        data[len(data) // 2] ^= 1
-        (path / file).write_bytes(data)
-    with pytest.raises(RunDamagedError, match=rf": {file} changed .* Restore it"):
+def test_a_changed_or_missing_file_is_named(tmp_path: Path, name: str):
+    path = write(tmp_path).path
+    data = (path / name).read_bytes()
+    (path / name).write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(RunDamagedError, match=name):
+        load_run(path)
+    (path / name).unlink()
+    with pytest.raises(RunDamagedError, match=name):
         load_run(path)
 
 
-def test_what_run_json_says_is_checked_too(tmp_path: Path, parts: dict[str, Any]):
-    path = write_run(tmp_path, "insects", **parts).path / RUN
-    about = json.loads(path.read_text())
-    path.write_text(json.dumps(about | {"asked": about["asked"] | {"version": "2"}}))
-    with pytest.raises(RunDamagedError, match=rf"{RUN} changed"):
-        load_run(path.parent)
-    for text in (json.dumps(about | {"files": {}}), "[]", '{"files":', "\udcff"):
-        path.write_bytes(text.encode("utf-8", "surrogateescape"))
-        with pytest.raises(RunDamagedError, match="cannot be read .* train again"):
-            load_run(path.parent)
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"files": {"../x": "y"}}', "\x00"])
+def test_a_mangled_run_file_is_one_sentence(tmp_path: Path, text: str):
+    path = write(tmp_path).path
+    (path / "run.json").write_text(text)
+    with pytest.raises(RunDamagedError, match=str(path)):
+        load_run(path)
 
 
-def test_a_damaged_run_is_not_silently_made_anew(tmp_path: Path, parts: dict[str, Any]):
-    run = write_run(tmp_path, "insects", **parts)
-    (run.path / RUN).unlink()
-    for again in (
-        lambda: find_run(tmp_path, "insects", run.identity),
-        lambda: write_run(tmp_path, "insects", **parts),
-    ):
-        with pytest.raises(RunDamagedError, match=f"{RUN} is missing.* delete it"):
-            again()
-    assert os.listdir(tmp_path) == [run.path.name]
+def test_another_spec_is_refused_by_field(tmp_path: Path):
+    run = write(tmp_path)
+    run.check_spec({"backbone": "pixels", "weights": "x"})
+    with pytest.raises(SpecMismatchError, match="weights  stored x, wanted y"):
+        run.check_spec({"backbone": "pixels", "weights": "y"})
 
 
-def test_a_run_under_the_name_of_another_is_not_taken_for_it(
-    tmp_path: Path, parts: dict[str, Any]
-):
-    run = write_run(tmp_path, "insects", **parts)
-    other = run_identity(parts["asked"] | {"version": "1.1"})
-    place = tmp_path / f"insects-{other[:12]}"
-    shutil.copytree(run.path, place)
-    with pytest.raises(RunDamagedError, match=f"it is run {run.identity}"):
-        find_run(tmp_path, "insects", other)
-
-
-def test_a_run_that_is_not_there_lists_those_that_are(
-    tmp_path: Path, parts: dict[str, Any]
-):
-    with pytest.raises(NotFoundError, match=r"Asked for the run .*beside it: none\."):
-        load_run(tmp_path / "nowhere" / "x")
-    names = []
-    for i in range(12):
-        asked = parts["asked"] | {"version": str(i)}
-        run = write_run(tmp_path, "insects", **parts | {"asked": asked})
-        os.utime(run.path / RUN, (1e9 + i, 1e9 + i))
-        names.append(run.path.name)
-    with pytest.raises(NotFoundError, match=names[-1]) as caught:
-        load_run(tmp_path / "insects-typo")
-    assert names[2] in str(caught.value)
-    assert names[1] not in str(caught.value)
-    assert "and 2 older ones" in str(caught.value)
-    assert [path.name for path in list_runs(tmp_path)] == names
-
-
-def test_another_spec_is_refused_field_by_field(tmp_path: Path, parts: dict[str, Any]):
-    run = write_run(tmp_path, "insects", **parts)
-    run.check_spec(parts["head"]["spec"])
-    with pytest.raises(SpecMismatchError, match="toy, wanted resnet") as caught:
-        run.check_spec(run.spec | {"backbone": "resnet"})
-    assert str(run.path) in str(caught.value)
-    assert "weights  " not in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["../up", ".tmp-x", "a/b", "", "日" * 300, "a\0b"])
-def test_any_dataset_name_makes_one_visible_folder(
-    tmp_path: Path, parts: dict[str, Any], name: str
-):
-    run = write_run(tmp_path / "runs", name, **parts)
-    assert os.listdir(tmp_path) == ["runs"]
-    assert list_runs(tmp_path / "runs") == [run.path]
-    assert find_run(tmp_path / "runs", name, run.identity) is not None
-
-
-def test_a_figure_that_is_no_number_leaves_nothing(
-    tmp_path: Path, parts: dict[str, Any]
-):
+def test_figures_that_are_not_finite_leave_no_run(tmp_path: Path):
     with pytest.raises(ValueError, match="JSON"):
-        write_run(tmp_path, "x", **parts | {"metrics": {"loss": float("nan")}})
+        write(tmp_path, metrics={"test": float("nan")})
     assert os.listdir(tmp_path) == []
 
 
-def test_a_page_is_utf8_whatever_the_locale_and_takes_odd_characters(
-    tmp_path: Path, parts: dict[str, Any]
-):
-    run = write_run(tmp_path, "x", **parts | {"report": "ü \udcff"})
-    assert run.report.read_bytes() == "ü \\udcff".encode()
+WRITER = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from pathlib import Path
+from test_run import write
+print("begin", flush=True)
+for version in range(1000):
+    write(Path(sys.argv[1]), asked={"version": version})
+"""
 
 
-def test_leftovers_go_when_they_are_old_and_foreign_folders_stay(
-    tmp_path: Path, parts: dict[str, Any]
-):
-    now = time.time()
-    for name, age in (
-        (".tmp-run-old", 25 * 3600),
-        (".tmp-run-new", 3600),
-        (".tmp-mine", 25 * 3600),
-    ):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / RUN).write_text("{}")
-        os.utime(tmp_path / name, (now - age, now - age))
-    run = write_run(tmp_path, "x", **parts)
-    assert sorted(os.listdir(tmp_path)) == [".tmp-mine", ".tmp-run-new", run.path.name]
-    assert list_runs(tmp_path) == [run.path]
+def test_a_killed_writer_leaves_whole_runs_only(tmp_path: Path):
+    rng = random.Random(0)
+    here = str(Path(__file__).parent)
+    for _ in range(5):
+        process = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(tmp_path), here],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        with process.stdout as lines:
+            assert lines.readline() == "begin\n"
+        time.sleep(rng.uniform(0.05, 0.4))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for path in list_runs(tmp_path):
+            load_run(path)
+    assert len(list_runs(tmp_path)) > 5
+    leftovers = [name for name in os.listdir(tmp_path) if name.startswith(".tmp-")]
+    for name in leftovers:
+        os.utime(tmp_path / name, (0, 0))
+    write(tmp_path)
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".tmp-")]
+
+
+def test_many_writers_of_one_run_agree(tmp_path: Path):
+    program = WRITER.replace("range(1000)", "range(20)")
+    here = str(Path(__file__).parent)
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path), here],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for writer in writers:
+        _, errors = writer.communicate()
+        assert (writer.returncode, errors) == (0, "")
+    assert len(os.listdir(tmp_path)) == 20

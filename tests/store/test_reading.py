@@ -65,6 +65,18 @@ def test_bytes_changed_in_place_after_the_first_use_are_refused(shard):
         read_rows(path, entry, "pool", INFO)
 
 
+def test_content_digests_are_checked_without_reading_a_feature(shard, monkeypatch):
+    path, entry, _ = shard
+    hashed = count_hashes(monkeypatch)
+    assert len(reading.read_keys(path, entry)) == 50
+    data = bytearray(path.read_bytes())
+    data[entry.keys_offset + 33] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(StoreDamagedError, match="content digests are not the committ"):
+        reading.read_keys(path, entry)
+    assert hashed == [50 * 32] * 2
+
+
 def test_another_length_is_refused_before_anything_is_read(shard, monkeypatch):
     path, entry, _ = shard
     hashed = count_hashes(monkeypatch)

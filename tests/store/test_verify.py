@@ -5,6 +5,12 @@ import numpy as np
 import pytest
 
 from tl_pipeline.errors import NotFoundError, StoreError
+from tl_pipeline.store.failures import (
+    Failure,
+    merge_failures,
+    read_failures,
+    write_failures,
+)
 from tl_pipeline.store.store import open_store
 from tl_pipeline.store.verify import verify_store
 
@@ -137,6 +143,19 @@ def test_leftovers_of_a_killed_writer_are_notes_until_they_are_swept(store):
     assert report["intact"] and len(report["notes"]) == 4
     with store.lock():
         assert not any(file.exists() for file in leftovers)
+    assert verify_store(store.path)["notes"] == []
+
+
+def test_a_reason_that_the_manifest_does_not_name_is_a_note_until_it_is_swept(store):
+    # What a writer leaves that is killed between the reasons and the manifest.
+    failures = store.failures()
+    late = Failure("ab" * 32, "late.png", "broken", "decode")
+    write_failures(store.path, merge_failures(failures, [late]))
+    report = verify_store(store.path)
+    assert report["intact"] and "1 lines of a killed writer" in report["notes"][0]
+    assert store.failures() == failures
+    with store.lock():
+        assert read_failures(store.path) == failures
     assert verify_store(store.path)["notes"] == []
 
 

@@ -188,6 +188,6 @@ def _fold(module: ConvNorm, norm: nnx.BatchNorm) -> None:
     )
     scale = gamma / np.sqrt(var + norm.epsilon)
     kernel = np.asarray(module.conv.kernel[...], np.float64) * scale
-    module.conv.kernel.set_value(kernel.astype(np.float32))
+    module.conv.kernel.set_value(jnp.asarray(kernel, jnp.float32))
     module.norm = Bias(len(beta))
-    module.norm.bias.set_value((beta - mean * scale).astype(np.float32))
+    module.norm.bias.set_value(jnp.asarray(beta - mean * scale, jnp.float32))

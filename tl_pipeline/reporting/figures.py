@@ -78,8 +78,8 @@ def draw_validation(candidates: Sequence[Mapping[str, Any]]) -> Html:
         "figure",
         make_element(
             "figcaption",
-            f"Log loss on val, lower is better; the dot is the chosen head.{more} ",
-            *(keys if len(best) > 1 else ()),
+            f"Log loss on val, lower is better; the dot is the chosen head.{more}",
+            make_element("div", *keys) if len(best) > 1 else "",
         ),
         make_element("div", drawing, class_="wide"),
     )

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Unpack
 
 from tl_pipeline.digest import json_digest, short_digest
+from tl_pipeline.examples import SPLITS
 from tl_pipeline.reporting.confusion import (
     class_metrics,
     confused_pairs,
@@ -117,18 +118,18 @@ def _asked(data: ReportData) -> Html:
 def _metrics(metrics: Mapping[str, Any]) -> list[object]:
     chosen, counts = metrics["chosen"], metrics["counts"]
     settings = ", ".join(
-        f"{key} {_short(value)}"
+        f"{_name(key)} {_short(value)}"
         for key, value in sorted(chosen["settings"].items())
         if key != "feature"
     )
     intro = (
         f"Chosen on val by log loss: {chosen['kind']} on "
-        f"{chosen['settings']['feature']} ({settings}). Test was looked at once, by "
-        "this head. Intervals are 95 % bootstraps over examples."
+        f"{chosen['settings']['feature']} ({settings}). Test was looked at once, "
+        "for this head. Intervals are 95 % bootstraps over examples."
     )
     rows = [
         {
-            "metric": name.replace("_", " "),
+            "metric": _name(name),
             f"val, {counts['val']:,}": metrics["val"][name]["value"],
             "val 95 %": _interval(metrics["val"][name]),
             f"test, {counts['test']:,}": metrics["test"][name]["value"],
@@ -182,8 +183,8 @@ def _heads(metrics: Mapping[str, Any]) -> list[object]:
         {
             "head": head["kind"],
             "feature": head["feature"],
-            **{key.replace("l2", "L2"): _short(head.get(key)) for key in settings},
-            **{f"val {key.replace('_', ' ')}": head.get(key) for key in scores},
+            **{_name(key): _short(head.get(key)) for key in settings},
+            **{f"val {_name(key)}": head.get(key) for key in scores},
             "converged": head["converged"],
             "": "chosen" if head["chosen"] else "",
         }
@@ -255,7 +256,7 @@ def _data(provenance: Mapping[str, Any], metrics: Mapping[str, Any]) -> list[obj
                 f"{parity['max_difference']:.2g} of {parity['tolerance']:g} allowed"
             )
     facts["labeled examples"] = ", ".join(
-        f"{n:,} {split}" for split, n in metrics["counts"].items()
+        f"{metrics['counts'][split]:,} {split}" for split in SPLITS
     )
     return [make_tiles(tiles) if tiles else "", make_facts(facts)]
 
@@ -296,9 +297,7 @@ def _provenance(
         "weights": provenance["weights"],
         "weights digest": _code(spec["weights"]),
         **{
-            f"weights: {key.replace('_', ' ')}": "not recorded"
-            if value is None
-            else value
+            f"weights: {_name(key)}": "not recorded" if value is None else value
             for key, value in sorted(origin.items())
         },
         "architecture": _inline(spec["settings"]) or "no settings",
@@ -323,10 +322,16 @@ def _code(digest: str) -> Html:
 
 def _inline(values: Mapping[str, Any]) -> str:
     return ", ".join(
-        f"{key.replace('_', ' ')} {_short(value)}"
+        f"{_name(key)} {_short(value)}"
         for key, value in values.items()
         if value is not None
     )
+
+
+def _name(key: str) -> str:
+    """Writes the key of a setting or metric as a person would."""
+    words = {"l2": "L2", "f1": "F1", "sha256": "SHA-256"}
+    return " ".join(words.get(word, word) for word in key.split("_"))
 
 
 def _short(value: object) -> str:

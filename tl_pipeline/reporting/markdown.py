@@ -1,5 +1,9 @@
-"""The summary of a pipeline as Markdown, for pages that show it."""
+"""The summary of a pipeline as Markdown, for pages that show it.
 
+Markdown admits HTML, so what comes from data is escaped here too.
+"""
+
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +17,8 @@ def make_markdown(summary: Mapping[str, Any]) -> str:
     extracted, trained = summary["extract"], summary["train"]
     title = trained["transfer"]["sentence"] if trained["transfer"] else "Trained"
     parts = [
-        f"# {extracted['dataset']}",
-        title,
+        f"# {_text(extracted['dataset'])}",
+        _text(title),
         f"Extraction: {describe_reuse(extracted)}.",
         _table(
             [
@@ -34,9 +38,13 @@ def make_markdown(summary: Mapping[str, Any]) -> str:
 
 def _table(rows: Sequence[Mapping[str, object]]) -> str:
     columns = list(rows[0])
-    lines = [columns, ["---"] * len(columns)]
-    lines += [[format_cell(row[c]) for c in columns] for row in rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |"
-        for line in lines
-    )
+    lines = [[_text(column) for column in columns], ["---"] * len(columns)]
+    lines += [[_text(row[column]) for column in columns] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _text(value: object) -> str:
+    """Formats a value so that Markdown shows it and does nothing else with it."""
+    # Within a word an underscore means nothing: `log_loss` stays readable as it is.
+    special = r"[\\`*~\[\]|<>&]|(?<!\w)_|_(?!\w)"
+    return re.sub(special, r"\\\g<0>", format_cell(value))

@@ -8,28 +8,36 @@ def format_duration(seconds: float) -> str:
     """Says a duration as a person would.
 
     Example:
-      >>> [format_duration(s) for s in (0.04, 3.21, 75, 2460, 9000)]
-      ['0.04 s', '3.2 s', '75 s', '41 min', '2.5 h']
+      >>> [format_duration(s) for s in (0, 0.04, 3.21, 75, 2460, 9000, 400_000)]
+      ['0 s', '0.04 s', '3.2 s', '75 s', '41 min', '2.5 h', '4.6 days']
     """
-    if seconds < 1:
+    # Each bound is where the smaller unit would be rounded up to it.
+    if seconds < 0.995:
         return f"{seconds:.2g} s"
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
-    if seconds < 120:
+    if seconds < 119.5:
         return f"{seconds:.0f} s"
-    if seconds < 7200:
+    if seconds < 119.5 * 60:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"
+    if seconds < 47.95 * 3600:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86400:.1f} days"
 
 
-def count(n: int, noun: str) -> str:
+def count(n: int, noun: str, plural: str | None = None) -> str:
     """Says how many of something, in the right number.
 
+    Args:
+      n: How many.
+      noun: What one of them is called.
+      plural: What several are called; by default with an s.
+
     Example:
-      >>> count(1, "row"), count(1200, "row")
-      ('1 row', '1,200 rows')
+      >>> count(1, "row"), count(1200, "row"), count(0, "class", "classes")
+      ('1 row', '1,200 rows', '0 classes')
     """
-    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 
 def describe_reuse(extracted: Mapping[str, Any]) -> str:

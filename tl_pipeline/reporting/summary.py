@@ -9,7 +9,7 @@ from tl_pipeline.reporting.sentences import (
     describe_reuse,
     format_duration,
 )
-from tl_pipeline.reporting.tables import format_table
+from tl_pipeline.reporting.tables import escape_text, format_table
 
 _SHOWN = 5  # of a list that may be long
 
@@ -17,7 +17,8 @@ _SHOWN = 5  # of a list that may be long
 def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
     """Says what an extraction did; takes `ExtractReport.to_json()`."""
     lines = [
-        f"Extracted {', '.join(extracted['features'])} of {extracted['dataset']}, "
+        f"Extracted {', '.join(extracted['features'])} of "
+        f"{escape_text(extracted['dataset'])}, "
         f"{count(extracted['examples'], 'example')}: {describe_reuse(extracted)}; "
         f"took {format_duration(extracted['seconds'])}.",
     ]
@@ -31,7 +32,7 @@ def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
             f"  live check: {count(parity['rows'], 'row')}, largest difference "
             f"{parity['max_difference']:.2g} of {parity['tolerance']:g} allowed"
         )
-    lines += [f"  note: {note}" for note in extracted["notes"]]
+    lines += [f"  note: {escape_text(note)}" for note in extracted["notes"]]
     lines += _shorten(
         "failed", [f"{f['id']}: {f['reason']}" for f in extracted["failures"]]
     )
@@ -135,7 +136,7 @@ def _cell(value: object) -> object:
 
 
 def _shorten(what: str, items: Sequence[str]) -> list[str]:
-    lines = [f"  {what}: {item}" for item in items[:_SHOWN]]
+    lines = [f"  {what}: {escape_text(item)}" for item in items[:_SHOWN]]
     if len(items) > _SHOWN:
         lines.append(f"  {what}: and {len(items) - _SHOWN:,} more")
     return lines

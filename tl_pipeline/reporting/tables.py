@@ -1,7 +1,17 @@
-"""Tables of plain text, aligned by what the eye sees."""
+"""Tables of plain text, aligned by what the eye sees.
+
+Ids and class names are other people's text: what would move the cursor, color the
+terminal or turn the reading direction is spelled out instead.
+"""
 
 import unicodedata
 from collections.abc import Mapping, Sequence
+
+# Control characters, lone surrogates, line and paragraph separators.
+_UNSHOWN = ("Cc", "Cs", "Zl", "Zp")
+# Embeddings, overrides and isolates (https://trojansource.codes), as
+# `unicodedata.bidirectional` calls them.
+_TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def format_table(rows: Sequence[Mapping[str, object]]) -> str:
@@ -22,20 +32,20 @@ def format_table(rows: Sequence[Mapping[str, object]]) -> str:
     if not rows:
         return ""
     columns = list(rows[0])
+    head = [format_cell(column) for column in columns]
     cells = [[format_cell(row.get(column)) for column in columns] for row in rows]
     right = [
         all(isinstance(row.get(c), int | float | None) for row in rows) for c in columns
     ]
     widths = [
-        max(_width(text) for text in (column, *(line[i] for line in cells)))
-        for i, column in enumerate(columns)
+        max(_width(line[i]) for line in [head, *cells]) for i in range(len(columns))
     ]
     lines = [
         "  ".join(
             _pad(text, width, to_right)
             for text, width, to_right in zip(line, widths, right, strict=True)
         ).rstrip()
-        for line in [columns, *cells]
+        for line in [head, *cells]
     ]
     return "\n".join(lines)
 
@@ -56,7 +66,23 @@ def format_cell(value: object) -> str:
     if isinstance(value, float):
         small = value != 0 and abs(value) < 1e-3
         return f"{value:.2g}" if small else f"{value:,.3f}"
-    return str(value)
+    return escape_text(str(value))
+
+
+def escape_text(text: str) -> str:
+    r"""Spells out the characters of a text that no line of text should obey.
+
+    Example:
+      >>> print(escape_text("bees\n\x1b[31mred.jpg"))
+      bees\n\x1b[31mred.jpg
+    """
+    return "".join(
+        c.encode("unicode_escape").decode()
+        if unicodedata.category(c) in _UNSHOWN
+        or unicodedata.bidirectional(c) in _TURNING
+        else c
+        for c in text
+    )
 
 
 def _pad(text: str, width: int, to_right: bool) -> str:
@@ -65,8 +91,10 @@ def _pad(text: str, width: int, to_right: bool) -> str:
 
 
 def _width(text: str) -> int:
-    """Counts terminal cells: wide characters take two, combining marks none."""
+    """Counts terminal cells: wide characters take two, marks and joiners none."""
     return sum(
-        0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF")
+        0
+        if unicodedata.category(c) in ("Mn", "Me", "Cf")
+        else 1 + (unicodedata.east_asian_width(c) in "WF")
         for c in text
     )

@@ -107,7 +107,7 @@ def pretrain_digits(out: Path, *, seed: int = 0, epochs: int = 10) -> dict[str, 
 
 def load_source_digits() -> Digits:
     """Returns scikit-learn's digits 0 to 4, its 0 to 16 scaled to 0 to 255."""
-    table = load_digits()
+    table: Any = load_digits()
     kept = table.target < CLASSES
     images = np.rint(table.images[kept] * (255 / 16)).astype(np.uint8)
     return Digits(images, table.target[kept])

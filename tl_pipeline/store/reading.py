@@ -245,9 +245,12 @@ def _read_verified(path: Path, descriptor: int, sha256: str, size: int) -> bytes
     if found != size:
         raise _damaged(path, f"it has {found:,} bytes instead of {size:,}")
     # As bytes, which HDF5 then reads in place: of a bytearray it would take a copy.
-    with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
-        file.seek(0)
-        data = file.read()
+    try:
+        with os.fdopen(os.dup(descriptor), "rb", buffering=0) as file:
+            file.seek(0)
+            data = file.read()
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error}).") from error
     if len(data) != size or bytes_digest(data) != sha256:
         raise _damaged(path, "its SHA-256 is not the committed one")
     return data

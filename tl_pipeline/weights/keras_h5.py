@@ -11,15 +11,19 @@ its bytes do not hold.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import h5py
 import numpy as np
+from h5py import h5o
 
 from tl_pipeline.errors import WeightsError
 
 # HDF5's filters pack floats by far less; more is a file that wants to fill memory.
 MAX_COMPRESSION = 100
 MAX_OBJECTS = 100_000
+
+_Kind = TypeVar("_Kind", h5py.Group, h5py.Dataset)
 
 
 def read_keras_h5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -77,12 +81,12 @@ def _check_dataset(dataset: h5py.Dataset, name: str, path: Path) -> None:
 
 def _walk(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
     """Yields every link as (name, group, key), each group once, links unfollowed."""
-    seen = {h5py.h5o.get_info(file.id).addr}
+    seen = {h5o.get_info(file.id).addr}
     waiting: list[h5py.Group] = [file]
     n_objects = 0
     while waiting:
         group = waiting.pop()
-        for key in group:
+        for key in group.keys():  # noqa: SIM118
             n_objects += 1
             if n_objects > MAX_OBJECTS:
                 raise WeightsError(
@@ -92,15 +96,15 @@ def _walk(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
             yield f"{group.name}/{key}".replace("//", "/"), group, key
             item = group[key]  # the caller has refused what is no hard link
             if isinstance(item, h5py.Group):
-                address = h5py.h5o.get_info(item.id).addr
+                address = h5o.get_info(item.id).addr
                 if address not in seen:  # hard links may form a circle
                     seen.add(address)
                     waiting.append(item)
 
 
 def _read_layers(file: h5py.File, path: Path) -> dict[str, np.ndarray]:
-    root = file["model_weights"] if "model_weights" in file else file
-    assert isinstance(root, h5py.Group)
+    saved_model = "model_weights" in file
+    root = _get(file, "model_weights", h5py.Group, path) if saved_model else file
     layers = _read_names(root, "layer_names")
     if layers is None:
         newer = "layers" in file or "_layer_checkpoint_dependencies" in file
@@ -115,15 +119,22 @@ def _read_layers(file: h5py.File, path: Path) -> dict[str, np.ndarray]:
         )
     arrays: dict[str, np.ndarray] = {}
     for layer in layers:
-        group = root[layer]
+        group = _get(root, layer, h5py.Group, path)
         for weight in _read_names(group, "weight_names") or []:
             # A model used as a layer repeats leaves: there only the path tells.
             name = f"{layer}/{weight.rpartition('/')[2].removesuffix(':0')}"
             name = name if name not in arrays else weight.removesuffix(":0")
             if name in arrays:
                 raise _refusal(path, name, "it is there twice")
-            arrays[name] = np.asarray(group[weight])
+            arrays[name] = np.asarray(_get(group, weight, h5py.Dataset, path))
     return arrays
+
+
+def _get(group: h5py.Group, name: str, kind: type[_Kind], path: Path) -> _Kind:
+    item = group[name]
+    if not isinstance(item, kind):
+        raise _refusal(path, name, f"it is no {kind.__name__.lower()}")
+    return item
 
 
 def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:

@@ -1,0 +1,161 @@
+"""What the commands say: JSON alone on stdout, everything human on stderr."""
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tl_pipeline.cli.app import run_command
+from tl_pipeline.config import make_config
+
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
+    """Runs a command with `--json` and returns what stdout held."""
+
+    def ask(*argv: object) -> Any:
+        assert run_command([*map(str, argv), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    return ask
+
+
+@pytest.fixture
+def extracted(ask: Ask, tmp_path: Path) -> Any:
+    return ask(
+        *("extract", "--data", "builtin:digits-shifted", "--backbone", "pixels"),
+        *("--store-root", tmp_path / "stores", "--dataset", "shifted"),
+    )
+
+
+def test_the_first_help_page_shows_six_commands_to_start_with(
+    capsys: pytest.CaptureFixture[str],
+):
+    assert run_command(["--help"]) == 0
+    page = capsys.readouterr().out
+    start = page[page.index("Start here") : page.index("More commands")]
+    names = [line.split()[1] for line in start.splitlines() if line.startswith("│")]
+    assert names == ["init", "predict", "quickstart", "run", "store", "train"]
+
+
+def test_extract_reports_every_count(extracted: Any):
+    assert extracted["examples"] == extracted["rows_computed"] == 896
+    for key in (
+        *("store", "digest", "rows_reused", "duplicates", "failures"),
+        *("inputs_hashed", "inputs_opened", "parity_inputs", "seconds"),
+        "seconds_saved",
+    ):
+        assert key in extracted
+
+
+def test_train_reports_the_chosen_head_and_its_intervals(
+    ask: Ask, extracted: Any, tmp_path: Path
+):
+    argv = ("train", "--store", extracted["store"], "--run-root", tmp_path / "runs")
+    trained = ask(*argv, "--l2", "0.01", "0.1")
+    assert trained["chosen"]["kind"] == "linear"
+    assert trained["chosen"]["settings"]["l2"] in (0.01, 0.1)
+    assert trained["heads_trained"] == 2
+    for split in ("val", "test"):
+        for metric in ("accuracy", "balanced_accuracy", "f1_macro", "log_loss"):
+            figure = trained[split][metric]
+            assert figure["low"] <= figure["value"] <= figure["high"]
+    again = ask(*argv, "--l2", "0.01", "0.1")
+    assert again["reused"] and again["run"] == trained["run"]
+
+
+def test_a_snapshot_is_chosen_by_the_start_of_its_digest(
+    ask: Ask, extracted: Any, tmp_path: Path
+):
+    trained = ask(
+        *("train", "--store", extracted["store"], "--run-root", tmp_path / "runs"),
+        *("--snapshot", extracted["snapshot"][:10], "--l2", "0.1"),
+    )
+    assert trained["dataset"] == "shifted"
+
+
+def test_stores_are_listed_shown_and_verified(ask: Ask, extracted: Any, tmp_path: Path):
+    (listed,) = ask("store", "ls", tmp_path / "stores")
+    assert (listed["path"], listed["rows"]) == (extracted["store"], 896)
+    shown = ask("store", "show", extracted["store"])
+    assert shown["spec"]["backbone"] == "pixels"
+    assert shown["features"]["pool"]["shape"] == [256 * 3 * 4]
+    verified = ask("store", "verify", extracted["store"])
+    assert verified["intact"] and verified["problems"] == []
+
+
+def test_verify_finds_a_flipped_bit_and_exits_1(
+    extracted: Any, capsys: pytest.CaptureFixture[str]
+):
+    (shard,) = Path(extracted["store"]).glob("shards/*.h5")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    assert run_command(["store", "verify", extracted["store"], "--json"]) == 1
+    captured = capsys.readouterr()
+    assert not json.loads(captured.out)["intact"]
+    assert shard.name in captured.err
+
+
+def test_backbones_are_listed_and_shown(ask: Ask):
+    assert [b["name"] for b in ask("backbone", "ls")] == [
+        "digits_cnn",
+        "mobilenet_v2",
+        "pixels",
+    ]
+    shown = ask("backbone", "show", "mobilenet_v2")
+    assert shown["features"]["pool"] == [1280]
+    assert shown["parameters"] == 2_257_984
+
+
+def test_predict_lists_labels_and_probabilities(
+    ask: Ask, extracted: Any, tmp_path: Path
+):
+    trained = ask(
+        *("train", "--store", extracted["store"], "--run-root", tmp_path / "runs"),
+        *("--l2", "0.1"),
+    )
+    predicted = ask("predict", trained["run"], "builtin:digits-shifted")
+    assert len(predicted) == 896
+    assert set(predicted[0]["probabilities"]) == {"5", "6", "7", "8", "9"}
+    assert predicted[0]["label"] in predicted[0]["probabilities"]
+
+
+def test_init_writes_a_configuration_that_run_takes(tmp_path: Path):
+    path = tmp_path / "pipeline.toml"
+    assert run_command(["init", str(path), "--data", "builtin:digits"]) == 0
+    config = make_config(tomllib.loads(path.read_text()), where="init")
+    assert config.data.source == "builtin:digits"
+
+
+def test_quickstart_shows_the_worth_of_transfer_and_reruns_for_nothing(
+    ask: Ask, tmp_path: Path
+):
+    shown = ask("quickstart", tmp_path / "q", "--engine", "local")
+    first, again = shown["first"], shown["again"]
+    head, pixels, untrained = first["train"]["comparison"]
+    assert [row["name"] for row in (head, pixels, untrained)] == [
+        *("digits_cnn", "pixels", "random:0")
+    ]
+    for few in (lambda row: row["accuracy"], lambda row: row["shots"]["5"]["mean"]):
+        assert few(head) > few(untrained) + 0.1 > few(pixels) + 0.1
+    assert head["accuracy"] > 0.85
+    assert first["transfer"]["verdict"] == "positive"
+    assert first["transfer"]["sentence"].startswith("Transfer: positive, +")
+    assert again["extract"]["rows_computed"] == again["extract"]["inputs_opened"] == 0
+    assert again["extract"]["inputs_hashed"] == 0
+    assert again["train"]["run"] == first["train"]["run"]
+    assert Path(first["train"]["report"]).is_file()
+
+
+def test_results_for_people_go_to_stdout_without_json(
+    extracted: Any, capsys: pytest.CaptureFixture[str]
+):
+    assert run_command(["store", "show", extracted["store"]]) == 0
+    captured = capsys.readouterr()
+    assert "pixels" in captured.out and captured.err == ""
