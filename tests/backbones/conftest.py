@@ -83,7 +83,7 @@ def _draw(weight: Any, rng: np.random.Generator, depthwise: bool) -> np.ndarray:
     shape = tuple(weight.shape)
     if weight.name == "kernel":
         fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
-        return rng.standard_normal(shape) * np.sqrt(2 / fan_in)
+        return rng.standard_normal(shape) * np.sqrt(1 / fan_in)
     if weight.name in ("gamma", "moving_variance"):
         return rng.uniform(0.5, 1.5, shape)
     return rng.standard_normal(shape) * 0.3

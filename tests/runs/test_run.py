@@ -68,6 +68,7 @@ def test_what_is_written_is_what_is_loaded(tmp_path: Path):
         "split": "test",
         "target": "bees",
         "predicted": "ants",
+        "probability": 0.5,
         "probabilities": [0.5, 0.5],
     }
     assert json.loads(table.schema.metadata[b"classes"]) == ["ants", "bees"]
@@ -139,10 +140,10 @@ WRITER = """
 import sys
 sys.path.insert(0, sys.argv[2])
 from pathlib import Path
-from test_run import write
+from test_run import ASKED, write
 print("begin", flush=True)
 for version in range(1000):
-    write(Path(sys.argv[1]), asked={"version": version})
+    write(Path(sys.argv[1]), asked=ASKED | {"version": version})
 """
 
 

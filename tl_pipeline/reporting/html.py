@@ -184,7 +184,7 @@ def _heads(metrics: Mapping[str, Any]) -> list[object]:
             "head": head["kind"],
             "feature": head["feature"],
             **{_name(key): _short(head.get(key)) for key in settings},
-            **{f"val {_name(key)}": head.get(key) for key in scores},
+            **{_name(key): head.get(key) for key in scores},
             "converged": head["converged"],
             "": "chosen" if head["chosen"] else "",
         }
@@ -194,7 +194,9 @@ def _heads(metrics: Mapping[str, Any]) -> list[object]:
     table = make_table(rows, right=("L2", "C"), marked=marked)
     n = count(len(heads), "head")
     intro = make_element(
-        "p", f"{n} trained on train; C is scikit-learn's name of the same strength."
+        "p",
+        f"{n} trained on train, measured on val. C is scikit-learn's name of the same "
+        "strength.",
     )
     listed = make_element("details", make_element("summary", f"All {n}"), table)
     return [intro, draw_validation(heads), listed]

@@ -4,7 +4,7 @@ import html
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from tl_pipeline.reporting.tables import format_cell
+from tl_pipeline.reporting.tables import format_cell, is_number
 
 
 class Html(str):
@@ -43,10 +43,10 @@ def make_element(tag: str, *content: object, **attributes: object) -> Html:
 
 def make_section(title: str, *content: object) -> Html:
     """Makes a section with a heading; nothing where there is no content."""
-    body = join_html(content, "\n")
+    body = join_html(content)
     if not body.strip():
         return Html()
-    return make_element("section", make_element("h2", title), "\n", body)
+    return make_element("section", make_element("h2", title), body)
 
 
 def make_prose(text: str) -> Html:
@@ -100,7 +100,7 @@ def make_table(
     aligned = {
         column: "number"
         for column in rows[0]
-        if column in right or all(_is_number(row[column]) for row in rows)
+        if column in right or all(is_number(row[column]) for row in rows)
     }
     head = [
         make_element("th", column, scope="col", class_=aligned.get(column))
@@ -123,7 +123,3 @@ def make_table(
         make_element("tbody", *body),
     )
     return make_element("div", table, class_="wide")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float | None) and not isinstance(value, bool)

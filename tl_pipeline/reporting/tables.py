@@ -34,9 +34,7 @@ def format_table(rows: Sequence[Mapping[str, object]]) -> str:
     columns = list(rows[0])
     head = [format_cell(column) for column in columns]
     cells = [[format_cell(row.get(column)) for column in columns] for row in rows]
-    right = [
-        all(isinstance(row.get(c), int | float | None) for row in rows) for c in columns
-    ]
+    right = [all(is_number(row.get(column)) for row in rows) for column in columns]
     widths = [
         max(_width(line[i]) for line in [head, *cells]) for i in range(len(columns))
     ]
@@ -67,6 +65,16 @@ def format_cell(value: object) -> str:
         small = value != 0 and abs(value) < 1e-3
         return f"{value:.2g}" if small else f"{value:,.3f}"
     return escape_text(str(value))
+
+
+def is_number(value: object) -> bool:
+    """Says whether a value stands to the right: a number, or nothing where one may be.
+
+    Example:
+      >>> is_number(1.5), is_number(None), is_number("1.5"), is_number(True)
+      (True, True, False, False)
+    """
+    return isinstance(value, int | float | None) and not isinstance(value, bool)
 
 
 def escape_text(text: str) -> str:

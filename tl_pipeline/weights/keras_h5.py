@@ -15,7 +15,6 @@ from typing import TypeVar
 
 import h5py
 import numpy as np
-from h5py import h5o
 
 from tl_pipeline.errors import WeightsError
 
@@ -81,7 +80,7 @@ def _check_dataset(dataset: h5py.Dataset, name: str, path: Path) -> None:
 
 def _walk(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
     """Yields every link as (name, group, key), each group once, links unfollowed."""
-    seen = {h5o.get_info(file.id).addr}
+    seen = {_address(file)}
     waiting: list[h5py.Group] = [file]
     n_objects = 0
     while waiting:
@@ -96,10 +95,15 @@ def _walk(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
             yield f"{group.name}/{key}".replace("//", "/"), group, key
             item = group[key]  # the caller has refused what is no hard link
             if isinstance(item, h5py.Group):
-                address = h5o.get_info(item.id).addr
+                address = _address(item)
                 if address not in seen:  # hard links may form a circle
                     seen.add(address)
                     waiting.append(item)
+
+
+def _address(group: h5py.Group) -> int:
+    """Returns where a group is in its file: the same for all of its names."""
+    return h5py.h5o.get_info(group.id).addr  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _read_layers(file: h5py.File, path: Path) -> dict[str, np.ndarray]:
