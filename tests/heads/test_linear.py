@@ -197,6 +197,16 @@ def test_many_heads_at_once_equal_one_at_a_time_and_chunk_by_chunk(monkeypatch):
             )
 
 
+def test_a_finished_head_stays_where_it_is_while_its_neighbor_goes_on():
+    train, targets = few_digits()
+    beside_fast, beside_slow = (
+        fit_linear(train, targets, n_classes=10, l2=[10.0, other])
+        for other in (10.0, 1e-4)
+    )
+    assert beside_slow.n_iter[1] > 5 * beside_slow.n_iter[0]
+    assert beside_slow.kernel[0].tobytes() == beside_fast.kernel[0].tobytes()
+
+
 def test_a_weight_of_zero_equals_dropping_the_row():
     train, targets = few_digits()
     kept = np.arange(300) % 2 > 0

@@ -165,7 +165,7 @@ def solve(problem: Problem, *, max_iter: int, tol: float) -> Solution:
         still = stalled >= MAX_STALLED
         ended = near | flat | (still & (ahead <= STALLED_TOL))
         return _State(
-            point=jax.tree.map(partial(_choose, done), point, moved),
+            point=moved,  # by a step of 0 where the head is done
             memory=memory,
             stalled=stalled,
             n_iter=state.n_iter + ~done,
