@@ -192,6 +192,7 @@ def check_not_loaded(program: str, heavy: tuple[str, ...]) -> None:
 
 
 def test_every_exported_name_exists():
+    assert sorted(tl_pipeline._HOMES) == tl_pipeline.__all__
     for name in tl_pipeline.__all__:
         assert getattr(tl_pipeline, name).__doc__, name
     with pytest.raises(AttributeError, match="no_such_name"):

@@ -15,6 +15,16 @@ longer than it must.
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what type checkers and editors see
+    from tl_pipeline.data.sources import load_dataset
+    from tl_pipeline.runs.run import load_run
+    from tl_pipeline.stages.backbones import load_backbone
+    from tl_pipeline.stages.extract import extract
+    from tl_pipeline.stages.predict import predict
+    from tl_pipeline.stages.train import train
+    from tl_pipeline.store.store import open_store
 
 _HOMES = {
     "extract": "tl_pipeline.stages.extract",
@@ -26,7 +36,15 @@ _HOMES = {
     "train": "tl_pipeline.stages.train",
 }
 
-__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "extract",
+    "load_backbone",
+    "load_dataset",
+    "load_run",
+    "open_store",
+    "predict",
+    "train",
+]
 
 
 def __getattr__(name: str) -> object:

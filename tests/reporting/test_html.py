@@ -113,6 +113,14 @@ def test_the_verdict_colors_the_top(report: dict[str, Any]):
         assert ("div", {"class": f"top {verdict}"}) in Page(make_report(**report)).tags
 
 
+def test_the_chosen_head_is_the_one_set_apart(report: dict[str, Any]):
+    page = make_report(**report)
+    heads = page[page.index("All 3 heads") :]
+    marked = heads[heads.index('<tr class="marked">') :].split("</tr>")[0]
+    assert 'class="number">0.1<' in marked  # the second of the three strengths
+    assert "chosen" in marked
+
+
 def test_random_weights_are_never_passed_over(report: dict[str, Any]):
     report["provenance"]["weights"] = "random:0"
     assert "weights are random" in Page(make_report(**report)).text

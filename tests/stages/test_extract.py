@@ -93,6 +93,24 @@ def test_settled_files_are_not_even_hashed_again(photos: Path):
     assert run(photos).inputs_hashed == 0
 
 
+def test_what_changed_since_the_last_snapshot_is_counted(photos: Path):
+    assert run(photos).changes is None
+    write_photo(photos / "ants" / "new.png", 100)
+    write_photo(photos / "bees" / "1.png", 101)
+    (photos / "bees" / "3.png").unlink()
+    (photos / "bees" / "5.png").rename(photos / "ants" / "5.png")
+    changes = run(photos).changes
+    assert changes is not None
+    assert {kind: n for kind, n in changes.items() if kind != "moved"} == {
+        "added": 1,
+        "removed": 1,
+        "changed": 1,
+        "renamed": 1,
+        "relabeled": 1,
+    }
+    assert not any((run(photos).changes or {"never": 1}).values())
+
+
 def test_only_what_was_added_is_computed(photos: Path):
     run(photos)
     for i in range(5):

@@ -22,6 +22,10 @@ def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
         f"{count(extracted['examples'], 'example')}: {describe_reuse(extracted)}; "
         f"took {format_duration(extracted['seconds'])}.",
     ]
+    changes = {kind: n for kind, n in (extracted.get("changes") or {}).items() if n}
+    if changes:
+        told = ", ".join(f"{n:,} {kind}" for kind, n in changes.items())
+        lines.append(f"  since the last snapshot: {told}")
     for baseline in extracted["baselines"]:
         lines.append(
             f"  baseline {baseline['name']}: computed {baseline['rows_computed']:,}"

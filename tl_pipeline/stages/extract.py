@@ -14,6 +14,7 @@ from tl_pipeline.data.contents import Contents, digest_items, make_examples
 from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.data.stat_cache import StatCache
 from tl_pipeline.errors import DatasetError
+from tl_pipeline.evaluation.changes import compare_examples
 from tl_pipeline.evaluation.fewshot import stratified_part
 from tl_pipeline.examples import (
     SPLITS,
@@ -100,6 +101,7 @@ def extract(
         for target in targets:
             if target.store.manifest.shards and target.plan(retry_failed):
                 target.check_parity(parity_inputs)
+        changes = _count_changes(main)
         _compute(targets, inputs, retry_failed, workers, progress)
         for target in targets:
             if not target.store.has_parity():
@@ -121,6 +123,7 @@ def extract(
         snapshot=examples.digest,
         features=tuple(main.features),
         examples=len(dataset),
+        changes=changes,
         rows_reused=reused,
         rows_computed=main.computed,
         duplicates=len(examples) - len(items),
@@ -181,6 +184,16 @@ def _items_by_content(contents: Contents) -> dict[bytes, list[Item]]:
     for item, content in zip(contents.items, contents.content, strict=True):
         items[content.tobytes()].append(item)
     return items
+
+
+def _count_changes(main: Target) -> dict[str, int] | None:
+    """Counts what changed since the dataset's last snapshot, or None without one."""
+    dataset = main.examples.dataset
+    if dataset not in {entry.dataset for entry in main.store.snapshots()}:
+        return None
+    changes = compare_examples(main.store.snapshot(dataset), main.examples)
+    kinds = ("added", "removed", "changed", "renamed", "relabeled", "moved")
+    return {kind: len(getattr(changes, kind)) for kind in kinds}
 
 
 def _baseline_part(examples: Examples, *, n_train: int, n_test: int) -> Examples:

@@ -18,6 +18,8 @@ class ExtractReport:
       snapshot: The digest of the snapshot it left in the store.
       features: The features asked for, by canonical name.
       examples: Examples of the dataset.
+      changes: Examples `added`, `removed`, `changed`, `renamed`, `relabeled` and
+        `moved` to another split since the dataset's last snapshot; None without one.
       rows_reused: Examples whose rows were there.
       rows_computed: Examples whose rows were computed now.
       duplicates: Examples with the bytes of another one.
@@ -44,6 +46,7 @@ class ExtractReport:
     snapshot: str
     features: tuple[str, ...]
     examples: int
+    changes: Mapping[str, int] | None
     rows_reused: int
     rows_computed: int
     duplicates: int
