@@ -20,17 +20,17 @@ from tl_pipeline.evaluation.transfer import Gain, Verdict, judge_transfer
         (
             Gain("random:0", 0.4, -1.25, 2.0, 2000, 1),
             "Transfer: none, +0.4 points over the same network untrained (random:0) "
-            "(95 % -1.2 to 2.0), 2,000 test images, 1 seed",
+            "(95 % -1.2 to 2.0), 2,000 test images",
         ),
         (
             Gain("bag_of_words", -3.0, -5.0, -0.5, 1, 1),
             "Transfer: negative, -3.0 points over bag_of_words (95 % -5.0 to -0.5), "
-            "1 test image, 1 seed",
+            "1 test image",
         ),
         (
             Gain("pixels", 2.0, 0.0, 4.0, 50, 1),
             "Transfer: none, +2.0 points over raw pixels (95 % 0.0 to 4.0), "
-            "50 test images, 1 seed",
+            "50 test images",
         ),
     ],
 )

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 from tl_pipeline.errors import FeatureShapeError
 
 # Rows of either side that a Fréchet distance is computed from: its singular values
-# take the cube of the smaller of rows and dimensions, at 2,048 about two seconds.
-MOST_ROWS = 2048
+# take the cube of the smaller of rows and dimensions, at 1,024 a third of a second.
+MOST_ROWS = 1024
 
 
 class Drift(NamedTuple):
@@ -21,6 +21,8 @@ class Drift(NamedTuple):
         `standardized_shift`.
       largest_shift: The largest of them, signed.
       dimension: Where it is.
+      jumped: Dimensions that are constant on both sides, at two values: they have no
+        scale, and count in none of the above.
       frechet: The Fréchet distance.
       mean_shift_noise: The same figure between two random halves of the older rows.
       frechet_noise: Likewise. A half has half the rows, so both overstate the noise.
@@ -30,13 +32,16 @@ class Drift(NamedTuple):
     mean_shift: float
     largest_shift: float
     dimension: int
+    jumped: int
     frechet: float
     mean_shift_noise: float | None
     frechet_noise: float | None
 
     @property
     def exceeds_noise(self) -> bool | None:
-        """Whether either figure is beyond its noise; None where that is unknown."""
+        """Whether any figure is beyond its noise; None where that is unknown."""
+        if self.jumped:
+            return True
         if self.mean_shift_noise is None or self.frechet_noise is None:
             return None
         return (
@@ -68,13 +73,15 @@ def measure_drift(
         return None
     same = older.shape == newer.shape and np.array_equal(older, newer)
     shift = standardized_shift(older, newer)
-    place = int(np.abs(shift).argmax()) if shift.size else 0
+    scaled = np.where(np.isfinite(shift), shift, 0.0)
+    place = int(np.abs(scaled).argmax())
     noises = [_halves_apart(older, rng) for _ in range(n_halvings if n[0] >= 4 else 0)]
     return Drift(
         n=n,
         mean_shift=_root_mean_square(shift),
-        largest_shift=float(shift[place]) if shift.size else 0.0,
+        largest_shift=float(scaled[place]),
         dimension=place,
+        jumped=int(np.isinf(shift).sum()),
         # Two draws of many rows would differ, though the rows do not.
         frechet=0.0 if same else frechet_distance(_draw(older, rng), _draw(newer, rng)),
         mean_shift_noise=max((noise for noise, _ in noises), default=None),
@@ -188,7 +195,8 @@ def _draw(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _checked(older: ArrayLike, newer: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     older, newer = np.asarray(older, np.float64), np.asarray(newer, np.float64)
-    if older.ndim != 2 or newer.ndim != 2 or older.shape[1] != newer.shape[1]:
+    shaped = older.ndim == newer.ndim == 2 and older.shape[1] == newer.shape[1]
+    if not shaped or not older.shape[1]:
         raise FeatureShapeError(
             f"Asked to compare features of shapes {list(older.shape)} and "
             f"{list(newer.shape)}: both must be [N, D] with the same D. Compare the "

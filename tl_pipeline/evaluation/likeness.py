@@ -10,14 +10,20 @@ from numpy.typing import ArrayLike
 _BLOCK = 1024
 
 
+# Pairs that are kept, of what may be half the square of the rows.
+MOST_PAIRS = 1000
+
+
 class Pairs(NamedTuple):
     """Pairs of rows that are nearly the same.
 
     Attributes:
-      rows: [P, 2] positions, the smaller one first; the most alike pairs first.
-      similarity: [P] their cosines.
+      n: How many there are.
+      rows: [P, 2] positions, the smaller one first, of the `MOST_PAIRS` most alike.
+      similarity: [P] their cosines, the highest first.
     """
 
+    n: int
     rows: np.ndarray
     similarity: np.ndarray
 
@@ -27,10 +33,14 @@ class Likeness(NamedTuple):
 
     Attributes:
       pairs: Those at least as alike as asked for.
+      across: Those of them that lie in two splits: what leaks from one to the other.
+      involved: [N] whether a row is in any pair.
       distance: [N] distance to the k-th nearest other row, `1 - cosine`.
     """
 
     pairs: Pairs
+    across: Pairs
+    involved: np.ndarray
     distance: np.ndarray
 
 
@@ -61,7 +71,9 @@ def nearest_rows(
     return places, similarity.clip(-1, 1)
 
 
-def measure_likeness(features: ArrayLike, *, above: float, k: int = 10) -> Likeness:
+def measure_likeness(
+    features: ArrayLike, splits: ArrayLike, *, above: float, k: int = 10
+) -> Likeness:
     """Compares all rows with all others, by the cosine of centered rows.
 
     Rows of a network whose units are never negative all point one way: centered, a
@@ -69,31 +81,31 @@ def measure_likeness(features: ArrayLike, *, above: float, k: int = 10) -> Liken
 
     Args:
       features: [N, D] floating, N at least 2.
+      splits: [N] names or numbers.
       above: The least cosine of a near duplicate.
       k: Which neighbor an outlier is far from; fewer where there are fewer rows.
 
     Returns:
       Pairs and distances.
     """
-    features = np.asarray(features, np.float32)
+    features, splits = np.asarray(features, np.float32), np.asarray(splits)
     unit = unit_rows(features - features.mean(axis=0, dtype=np.float64))
     n = len(unit)
     k = min(k, n - 1)
-    found, values, distance = [], [], np.empty(n, np.float32)
+    distance, involved = np.empty(n, np.float32), np.zeros(n, bool)
+    pairs = across = Pairs(0, np.empty((0, 2), np.int64), np.empty(0, np.float32))
     for start in range(0, n, _BLOCK):
-        block = unit[start : start + _BLOCK] @ unit.T
-        rows = np.arange(start, start + len(block))
-        block[rows - start, rows] = -np.inf
-        distance[rows] = 1 - np.partition(block, n - k, axis=1)[:, n - k]
-        i, j = np.nonzero(block >= above)
-        i, j = i[i + start < j], j[i + start < j]
-        found.append(np.stack([i + start, j], axis=1))
-        values.append(block[i, j])
-    rows, similarity = np.concatenate(found), np.concatenate(values)
-    order = np.argsort(-similarity, kind="stable")
-    return Likeness(
-        Pairs(rows[order], similarity[order].clip(-1, 1)), distance.clip(0, 2)
-    )
+        cosines = unit[start : start + _BLOCK] @ unit.T
+        rows = np.arange(start, start + len(cosines))
+        cosines[rows - start, rows] = -np.inf
+        distance[rows] = 1 - np.partition(cosines, n - k, axis=1)[:, n - k]
+        alike = cosines >= above
+        involved[rows] = alike.any(axis=1)
+        alike &= rows[:, None] < np.arange(n)  # each pair once
+        pairs = _add(pairs, cosines, alike, start)
+        alike &= splits[rows][:, None] != splits
+        across = _add(across, cosines, alike, start)
+    return Likeness(pairs, across, involved, distance.clip(0, 2))
 
 
 def find_equal_rows(features: ArrayLike) -> list[list[int]]:
@@ -139,3 +151,12 @@ def unit_rows(rows: ArrayLike) -> np.ndarray:
     rows = rows / np.where(largest > 0, largest, 1)
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(norms > 0, norms, 1)
+
+
+def _add(pairs: Pairs, cosines: np.ndarray, alike: np.ndarray, start: int) -> Pairs:
+    """Adds a block's pairs, and keeps the most alike of all."""
+    i, j = np.nonzero(alike)
+    similarity = np.concatenate([pairs.similarity, cosines[i, j].clip(-1, 1)])
+    rows = np.concatenate([pairs.rows, np.stack([i + start, j], axis=1)])
+    best = np.argsort(-similarity, kind="stable")[:MOST_PAIRS]
+    return Pairs(pairs.n + len(i), rows[best], similarity[best])

@@ -71,8 +71,9 @@ class Verdict:
         """Returns the one sentence a person can repeat."""
         gain = self.decisive
         unit = self.unit if gain.n != 1 else self.unit.removesuffix("s")
-        seeds = "1 seed" if gain.n_seeds == 1 else f"{gain.n_seeds} seeds"
-        return f"Transfer: {self.verdict}, {gain.phrase()}, {gain.n:,} {unit}, {seeds}"
+        # A convex head on all the data has nothing random to repeat.
+        seeds = f", {gain.n_seeds} seeds" if gain.n_seeds > 1 else ""
+        return f"Transfer: {self.verdict}, {gain.phrase()}, {gain.n:,} {unit}{seeds}"
 
     def to_json(self) -> dict[str, Any]:
         """Returns the verdict, its sentence and every gain as plain data."""

@@ -113,7 +113,7 @@ def train(
     opened = open_store(store)
     examples = opened.snapshot(dataset, digest=snapshot)
     names = tuple(features or _vectors(opened))
-    strengths = tuple(l2) or L2_GRID
+    strengths = tuple(map(float, l2)) or L2_GRID
     asked: dict[str, Json] = {
         "version": package_version(),
         "spec": opened.digest,
