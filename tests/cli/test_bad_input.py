@@ -1,6 +1,7 @@
 """Each wrong request: exit code 2, one message that says what to do, no traceback."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -185,6 +186,23 @@ def test_a_flows_that_is_not_ours(tmp_path: Path):
     assert done.returncode == 2
     assert str(tmp_path / "flows") in done.stderr and "--engine local" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_prefect_api_that_is_not_there_is_one_line(tmp_path: Path):
+    path = tmp_path / "pipeline.toml"
+    path.write_text('[data]\nsource = "x"\n[backbone]\nname = "pixels"\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "tl_pipeline.cli", "run", str(path)],
+        env=os.environ
+        | {
+            "PREFECT_API_URL": "http://127.0.0.1:9/api",
+            "PREFECT_HOME": str(tmp_path / "prefect"),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "127.0.0.1:9" in done.stderr and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def load_baselines(
       ConfigError: A name is none of the two.
     """
     baselines = []
-    for name in names:
+    for name in dict.fromkeys(names):
         if name == PIXELS:
             if beside.name != PIXELS:
                 pixels = load_backbone(PIXELS, settings=_pixel_settings(beside))
