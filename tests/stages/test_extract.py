@@ -165,6 +165,33 @@ def test_a_file_that_is_no_image_is_a_failure_with_a_reason(photos: Path):
     check_failures(report, 0.1)
 
 
+def test_a_value_that_the_store_cannot_hold_fails_its_example_by_name(photos: Path):
+    class Loud(type(PIXELS)):
+        def make_forward(self, features):  # type: ignore[no-untyped-def]
+            forward = super().make_forward(features)
+
+            def loud(batch):  # type: ignore[no-untyped-def]
+                rows = forward(batch)["pool"]
+                bright = batch.mean(axis=(1, 2, 3), keepdims=True)[:, 0, 0] > 250
+                return {"pool": np.where(bright, 1e6, rows)}
+
+            return loud
+
+    white = np.full((9, 11, 3), 255, np.uint8)
+    Image.fromarray(white).save(photos / "ants" / "white.png")
+    report = extract(
+        load_dataset(photos),
+        Loud(PIXELS.settings, PIXELS.preprocess),
+        features=["pool"],
+        store_root=photos.parent / "stores",
+    )
+    (failure,) = report.failures
+    assert (failure["id"], failure["kind"]) == ("ants/white.png", "value")
+    assert (failure["feature"], report.rows_computed) == ("pool", 20)
+    assert "float16" in failure["reason"]
+    check_sum(report)
+
+
 def test_a_dataset_of_which_nothing_can_be_read_is_refused(tmp_path: Path):
     for name in ("ants", "bees"):
         (tmp_path / "photos" / name).mkdir(parents=True)

@@ -1,5 +1,6 @@
 """An extraction that is killed: what it leaves is whole, and the next one continues."""
 
+import json
 import random
 import signal
 import subprocess
@@ -93,3 +94,14 @@ def test_killed_and_resumed_ends_byte_equal(photos: Path, tmp_path: Path, n: int
     for i in range(n):
         kill_and_finish(photos, tmp_path / str(i), rng, span)
         assert committed(tmp_path / str(i)) == expected
+
+
+def test_two_at_once_compute_each_row_once(photos: Path, tmp_path: Path):
+    finish(photos, tmp_path / "whole")
+    both = [start(photos, tmp_path / "shared") for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0]
+    assert committed(tmp_path / "shared") == committed(tmp_path / "whole")
+    (history,) = (tmp_path / "shared").glob("pixels-*/extractions.jsonl")
+    records = [json.loads(line) for line in history.read_text().splitlines()]
+    computed = [r["rows_computed"] for r in records if r["event"] == "extraction"]
+    assert computed == [80]
