@@ -36,6 +36,12 @@ _STORE_COMMANDS = {
     "show": "Show what is in a store, and where it came from.",
     "verify": "Compare every byte of a store with what was committed.",
 }
+_INSPECT_COMMANDS = {
+    "diff": "Show what differs between two stores, or two snapshots of one.",
+    "stats": "Show what of a store's rows and labels deserves a look.",
+    "neighbors": "Show the examples that the backbone finds most like one.",
+    "plot": "Draw a store's rows as points of a plane.",
+}
 _BACKBONE_COMMANDS = {
     "ls": "List the backbones.",
     "show": "Show a backbone: features, shapes, weights, input.",
@@ -62,6 +68,8 @@ def make_app() -> App:
     store = App(name="store", help="Look into feature stores.", group=_START)
     for name, text in _STORE_COMMANDS.items():
         store.command(f"tl_pipeline.cli.store_commands:{name}", name=name, help=text)
+    for name, text in _INSPECT_COMMANDS.items():
+        store.command(f"tl_pipeline.cli.inspect_commands:{name}", name=name, help=text)
     backbone = App(name="backbone", help="Look into backbones.", group=_MORE)
     for name, text in _BACKBONE_COMMANDS.items():
         home = f"tl_pipeline.cli.backbone_commands:{name}"
@@ -92,6 +100,13 @@ def run_command(argv: list[str]) -> int:
         if isinstance(error, CycloptsError):
             return 2
         return error.exit_code if isinstance(error, TlPipelineError) else 1
+    except Exception as error:
+        if debug:
+            raise
+        # Not foreseen: the kind of error says more than its text alone.
+        kind, text = type(error).__name__, str(error) or "no message"
+        print(f"error: {kind}: {text}; --debug shows where", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("stopped; what is committed stays", file=sys.stderr)
         return 130

@@ -72,8 +72,8 @@ def measure_norms(features: ArrayLike) -> Norms:
       >>> measure_norms([[3.0, 4.0], [0.0, 1.0]])[:3]
       (1.0, 3.0, 5.0)
     """
+    features = _checked(features)
     # Rows of float16 would overflow when squared.
-    features = np.asarray(_checked(features), np.float32)
     norms = np.sqrt(np.einsum("nd,nd->n", features, features, dtype=np.float64))
     quantiles = np.quantile(norms, QUANTILES)
     return Norms(

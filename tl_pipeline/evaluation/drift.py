@@ -168,7 +168,7 @@ def _root(rows: np.ndarray) -> np.ndarray:
     """Returns R [min(N, D), D] with R'R the covariance of rows [N, D]."""
     centered = (rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1)
     n, width = centered.shape
-    return np.linalg.qr(centered, mode="r") if n > width else centered
+    return np.asarray(np.linalg.qr(centered, mode="r")) if n > width else centered
 
 
 def _halves_apart(rows: np.ndarray, rng: np.random.Generator) -> tuple[float, float]:

@@ -63,7 +63,7 @@ def project(features: ArrayLike, *, method: str, seed: int) -> Projection:
     pca = PCA(n_components, svd_solver=solver, random_state=seed)
     points = np.asarray(pca.fit_transform(centered), np.float64)
     if method == "pca":
-        shares = [f"{share:.1%}" for share in pca.explained_variance_ratio_]
+        shares = [f"{100 * share:.1f} %" for share in pca.explained_variance_ratio_]
         points = np.pad(points, ((0, 0), (0, 2 - n_components)))
         names = [f"component {i + 1}, {s} of variance" for i, s in enumerate(shares)]
         return Projection(points, (names[0], names[1] if len(names) > 1 else ""))

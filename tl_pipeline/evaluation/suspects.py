@@ -103,8 +103,8 @@ def predict_held_out(
 ) -> np.ndarray:
     """Predicts each example by a logistic regression fitted to the other folds.
 
-    Features are standardized and turned to their principal components, fitted to the
-    other folds as well.
+    Features are standardized and turned to principal components over all rows: no
+    label takes part in that.
 
     Args:
       features: [N, D] floating.
@@ -118,14 +118,11 @@ def predict_held_out(
       [N, K] float64. A class that no other fold holds gets 0; rows whose other folds
       hold fewer than two classes get NaN.
     """
-    from sklearn.decomposition import PCA
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
 
-    features = np.asarray(features, np.float32)
     targets, folds = np.asarray(targets), np.asarray(folds)
+    inputs = _reduce(np.asarray(features, np.float32), seed)
     shares = np.zeros((len(targets), n_classes))
     for fold in np.unique(folds):
         held, rest = np.flatnonzero(folds == fold), np.flatnonzero(folds != fold)
@@ -133,17 +130,28 @@ def predict_held_out(
         if len(classes) < 2:
             shares[held] = np.nan
             continue
-        n_components = min(MOST_COMPONENTS, len(rest), features.shape[1])
-        model = make_pipeline(
-            StandardScaler(),
-            PCA(n_components, svd_solver="randomized", random_state=seed),
-            LogisticRegression(C=1 / (strength * len(rest)), max_iter=300, tol=1e-3),
-        )
+        model = LogisticRegression(C=1 / (strength * len(rest)), max_iter=300, tol=1e-2)
         with warnings.catch_warnings():
             # A fit that is nearly done ranks suspects as well as one that is.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            # Constant dimensions, on which scikit-learn divides by zero inside.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            model.fit(features[rest], targets[rest])
-            shares[np.ix_(held, classes)] = model.predict_proba(features[held])
+            model.fit(inputs[rest], targets[rest])
+        shares[np.ix_(held, classes)] = model.predict_proba(inputs[held])
     return shares
+
+
+def _reduce(features: np.ndarray, seed: int) -> np.ndarray:
+    """Standardizes and, of many dimensions, keeps `MOST_COMPONENTS` components."""
+    from sklearn.decomposition import PCA
+
+    std = features.std(axis=0, dtype=np.float64)
+    centered = features - features.mean(axis=0, dtype=np.float64)
+    rows = (centered / np.where(std > 0, std, 1)).astype(np.float32)
+    if min(rows.shape) <= MOST_COMPONENTS:
+        return rows
+    pca = PCA(
+        MOST_COMPONENTS,
+        svd_solver="randomized",
+        iterated_power=2,  # pyright: ignore[reportArgumentType]
+        random_state=seed,
+    )
+    return pca.fit_transform(rows)

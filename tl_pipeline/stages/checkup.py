@@ -150,7 +150,11 @@ def _compare_rows(rows: Rows, near: float) -> dict[str, Json]:
     features = rows.features[kept]
     equal = find_equal_rows(features)
     if len(kept) < 2:
-        return {"equal_rows": {"groups": 0, "first": []}, "near": None, "outliers": None}
+        return {
+            "equal_rows": {"groups": 0, "first": []},
+            "near": None,
+            "outliers": None,
+        }
     splits = np.array(rows.splits)[kept]
     like = measure_likeness(features, splits, above=near, k=_NEIGHBOR)
     far = find_outliers(like.distance)

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 
 from tl_pipeline.digest import Json
-from tl_pipeline.errors import NotFoundError, RequestError, StoreDamagedError, StoreError
+from tl_pipeline.errors import (
+    NotFoundError,
+    RequestError,
+    StoreDamagedError,
+    StoreError,
+)
 from tl_pipeline.evaluation.changes import compare_examples
 from tl_pipeline.evaluation.drift import Drift, measure_drift
 from tl_pipeline.examples import Examples
@@ -94,7 +99,7 @@ def diff_stores(
         "examples": _describe_changes(x, y),
         "classes": [
             {"class": name, "a": counts[0][name], "b": counts[1][name]}
-            for name in sorted(set(x.classes) | set(y.classes))
+            for name in dict.fromkeys((*x.classes, *y.classes))
         ],
         "drift": drift,
         "skipped": skipped,
@@ -194,7 +199,7 @@ def _drift(
         for store, examples in (older, newer)
     )
     rng = np.random.default_rng([seed, 2])
-    names = sorted(set(older[1].classes) & set(newer[1].classes))
+    names = [name for name in older[1].classes if name in newer[1].classes]
     overall = measure_drift(x.rows.features, y.rows.features, rng=rng)
     return {
         "feature": feature,

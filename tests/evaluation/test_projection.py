@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+
+from tl_pipeline.errors import ConfigError, DatasetError
+from tl_pipeline.evaluation.projection import METHODS, project
+
+ROWS = np.random.default_rng(0).standard_normal((60, 7)) * [9, 3, 1, 1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_same_rows_and_seed_give_the_same_points(method: str):
+    first = project(ROWS, method=method, seed=3)
+    np.testing.assert_array_equal(
+        project(ROWS, method=method, seed=3).points, first.points
+    )
+    assert first.points.shape == (60, 2)
+    assert np.isfinite(first.points).all()
+
+
+def test_components_are_those_of_most_variance_and_say_how_much():
+    found = project(ROWS, method="pca", seed=0)
+    values = np.linalg.eigvalsh(np.cov(ROWS.T))[::-1]
+    assert found.points.var(axis=0, ddof=1) == pytest.approx(values[:2], rel=1e-4)
+    share = 100 * values[0] / values.sum()
+    assert found.axes[0] == f"component 1, {share:.1f} % of variance"
+
+
+def test_clusters_stay_apart_in_neighborhoods():
+    rows = ROWS + 100 * np.repeat(np.eye(3, 7), 20, axis=0)
+    points = project(rows, method="tsne", seed=0).points
+    groups = np.repeat(np.arange(3), 20)
+    distance = np.linalg.norm(points[:, None] - points, axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    assert (groups[distance.argmin(axis=1)] == groups).all()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("rows", [ROWS[:3], ROWS[:4, :1], np.ones((5, 4))])
+def test_few_flat_or_equal_rows_can_be_drawn(method: str, rows: np.ndarray):
+    found = project(rows, method=method, seed=0)
+    assert found.points.shape == (len(rows), 2)
+    assert np.isfinite(found.points).all()
+
+
+def test_two_rows_and_unknown_methods_are_refused():
+    with pytest.raises(DatasetError, match="2 rows"):
+        project(ROWS[:2], method="pca", seed=0)
+    with pytest.raises(ConfigError, match="'umap'; known are pca, tsne"):
+        project(ROWS, method="umap", seed=0)
