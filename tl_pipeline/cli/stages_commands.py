@@ -99,6 +99,7 @@ def train(
     run_root: str | None = None,
     dataset: str | None = None,
     snapshot: str | None = None,
+    targets: Path | None = None,
     features: Names = None,
     heads: Names = None,
     l2: Annotated[
@@ -115,6 +116,7 @@ def train(
       run_root: The folder that holds the runs.
       dataset: Which dataset of the store; needed where it has several.
       snapshot: Which snapshot, by the start of its digest; default: the latest.
+      targets: A CSV file of id,target: train on these labels instead.
       features: Which features; default: all that the store has.
       heads: Kinds of heads: linear.
       l2: Strengths to choose from; default: a grid.
@@ -136,6 +138,7 @@ def train(
         run_root=config.run.root,
         dataset=dataset,
         snapshot=snapshot,
+        targets=targets,
         features=features,
         kinds=config.heads.kinds,
         l2=config.heads.l2,

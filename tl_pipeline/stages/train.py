@@ -16,6 +16,7 @@ from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.runs.predictions import Predictions
 from tl_pipeline.runs.run import Run, find_run, run_identity, write_run
 from tl_pipeline.stages.provenance import package_version
+from tl_pipeline.stages.relabel import relabel
 from tl_pipeline.store.history import read_history
 from tl_pipeline.store.store import FeatureStore, open_store
 
@@ -72,6 +73,7 @@ def train(
     run_root: str | Path = "runs",
     dataset: str | None = None,
     snapshot: str | None = None,
+    targets: str | Path | None = None,
     features: Sequence[str] | None = None,
     kinds: Sequence[str] = ("linear",),
     l2: Sequence[float] = (),
@@ -91,6 +93,8 @@ def train(
       run_root: The folder of runs.
       dataset: Which dataset of the store; needed where it has several.
       snapshot: Which snapshot, by the start of its digest; by default the latest.
+      targets: A CSV file of `id,target`: a new snapshot of the same examples with
+        these targets is made, and trained on.
       features: Which features; by default all that the store holds as vectors.
       kinds: Kinds of heads.
       l2: Strengths to choose from; by default a grid.
@@ -112,6 +116,8 @@ def train(
     begin = time.perf_counter()
     opened = open_store(store)
     examples = opened.snapshot(dataset, digest=snapshot)
+    if targets is not None:
+        examples = relabel(opened, examples, Path(targets))
     names = tuple(features or _vectors(opened))
     strengths = tuple(map(float, l2)) or L2_GRID
     asked: dict[str, Json] = {
