@@ -89,6 +89,12 @@ def test_stores_are_listed_shown_and_verified(ask: Ask, extracted: Any, tmp_path
     assert verified["intact"] and verified["problems"] == []
 
 
+def test_a_store_is_exported_to_one_file(ask: Ask, extracted: Any, tmp_path: Path):
+    out = tmp_path / "x.npz"
+    written = ask("store", "export", extracted["store"], out)
+    assert written == {"out": str(out), "examples": 896, "bytes": out.stat().st_size}
+
+
 def test_verify_finds_a_flipped_bit_and_exits_1(
     extracted: Any, capsys: pytest.CaptureFixture[str]
 ):

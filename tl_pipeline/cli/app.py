@@ -35,6 +35,7 @@ _STORE_COMMANDS = {
     "ls": "List the stores under a folder.",
     "show": "Show what is in a store, and where it came from.",
     "verify": "Compare every byte of a store with what was committed.",
+    "export": "Write features and targets to one plain file.",
 }
 _INSPECT_COMMANDS = {
     "diff": "Show what differs between two stores, or two snapshots of one.",

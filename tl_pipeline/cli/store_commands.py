@@ -1,7 +1,9 @@
 """`store ls`, `store show` and `store verify`."""
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from tl_pipeline.cli.console import AsJson, Console
 from tl_pipeline.errors import StoreDamagedError
@@ -70,3 +72,31 @@ def verify(store: Path, *, as_json: AsJson = False) -> None:
             "Restore these files from a copy, or delete the store and extract again."
         )
     console.say(f"{store} is intact: {found['shards']} shards, {found['rows']:,} rows")
+
+
+def export(
+    store: Path,
+    out: Path,
+    *,
+    dataset: str | None = None,
+    snapshot: str | None = None,
+    features: Annotated[
+        list[str] | None, Parameter(consume_multiple=True, negative=())
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write features and targets to one plain file.
+
+    Args:
+      store: The store's folder.
+      out: The file to write: .h5, .npz or .parquet.
+      dataset: Which dataset of the store; needed where it has several.
+      snapshot: Which snapshot, by the start of its digest; default: the latest.
+      features: Which features; default: all that the store has.
+    """
+    from tl_pipeline.stages.plain_file import export_store
+
+    console = Console(as_json=as_json)
+    n = export_store(store, out, dataset=dataset, snapshot=snapshot, features=features)
+    console.say(f"wrote {n:,} examples to {out}, {out.stat().st_size / 1e6:,.1f} MB")
+    console.result({"out": str(out), "examples": n, "bytes": out.stat().st_size})
