@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-collect_ignore = ["crash_loop.py"]  # a script, run in a process of its own
+collect_ignore = ["crash_loop.py", "gc_loop.py"]  # scripts, run in own processes
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,7 @@ _COMMANDS = {
 _STORE_COMMANDS = {
     "ls": "List the stores under a folder.",
     "show": "Show what is in a store, and where it came from.",
+    "gc": "Drop what no kept snapshot uses; a dry run without --yes.",
     "verify": "Compare every byte of a store with what was committed.",
     "export": "Write features and targets to one plain file.",
 }

@@ -1,4 +1,4 @@
-"""`store ls`, `store show` and `store verify`."""
+"""`store ls`, `store show`, `store gc` and `store verify`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,6 +49,40 @@ def show(store: Path, *, as_json: AsJson = False) -> None:
     facts = open_store(store).describe()
     console.say(*describe_store(facts))
     console.result(facts)
+
+
+def gc(
+    store: Path, *, keep: int = 5, yes: bool = False, as_json: AsJson = False
+) -> None:
+    """Drop the rows, snapshots and failures that no kept snapshot uses.
+
+    A dry run without --yes. Rows of an extraction that was interrupted are in no
+    snapshot yet: run it again first, or they are dropped.
+
+    Args:
+      store: The store's folder.
+      keep: Snapshots to keep of each dataset, the latest ones.
+      yes: Drop them; else only say what would be dropped.
+    """
+    from tl_pipeline.store.gc import plan_gc
+    from tl_pipeline.store.store import open_store
+
+    console = Console(as_json=as_json)
+    if yes:
+        opened = open_store(store)
+        with opened.lock(on_wait=lambda sentence: console.note([sentence])):
+            plan = opened.collect(keep=keep)
+    else:
+        plan = plan_gc(store, keep=keep)
+    console.say(
+        f"{'dropped' if yes else 'would drop'} {plan.rows:,} rows, "
+        f"{len(plan.snapshots)} snapshots and {plan.failures} failures "
+        f"({plan.bytes / 1e6:,.1f} MB): {len(plan.rewritten)} shards written anew, "
+        f"{len(plan.removed)} removed"
+    )
+    if not yes and not plan.is_empty:
+        console.say("nothing was changed; --yes drops them")
+    console.result({"store": str(store), "dry_run": not yes, **plan.to_json()})
 
 
 def verify(store: Path, *, as_json: AsJson = False) -> None:

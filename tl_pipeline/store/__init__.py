@@ -2,6 +2,8 @@
 
 from tl_pipeline.store.catalog import list_stores as list_stores
 from tl_pipeline.store.failures import Failure as Failure
+from tl_pipeline.store.gc import GcPlan as GcPlan
+from tl_pipeline.store.gc import plan_gc as plan_gc
 from tl_pipeline.store.lookup import ParityRows as ParityRows
 from tl_pipeline.store.lookup import ParitySample as ParitySample
 from tl_pipeline.store.manifest import Manifest as Manifest

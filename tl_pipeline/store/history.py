@@ -1,10 +1,10 @@
-"""What happened to a store and when: extractions, and checks against live rows.
+"""What happened to a store: extractions, checks against live rows, collections.
 
 None of it decides what the store holds, so none of it is in the manifest, which stays
 byte-equal however an extraction was interrupted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tl_pipeline.digest import Json
@@ -24,6 +24,22 @@ def add_parity(path: Path, record: Mapping[str, Json]) -> None:
     if not isinstance(record.get("shards"), (list, tuple)):
         raise TypeError("A parity record names the shards that it covers.")
     _add(path, {**record, "event": "parity"})
+
+
+def add_collection(path: Path, dropped: Iterable[str]) -> None:
+    """Adds the record of a collection that is about to drop shards of these names."""
+    _add(path, {"dropped": list(dropped), "event": "collection"})
+
+
+def dropped_shards(path: Path) -> set[str]:
+    """Returns the names of the shards that some collection dropped."""
+    return {
+        str(name)
+        for record in read_history(path)
+        if record.get("event") == "collection"
+        and isinstance(names := record.get("dropped"), list)
+        for name in names
+    }
 
 
 def read_history(path: Path) -> list[dict[str, Json]]:

@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from tl_pipeline.digest import Json, json_digest
-from tl_pipeline.errors import StoreError
 from tl_pipeline.examples import Examples
 from tl_pipeline.spec import PLAIN_RECIPE, check_same_spec
 from tl_pipeline.store import failures as failing
-from tl_pipeline.store import history, schema, writer
+from tl_pipeline.store import gc, history, schema, writer
 from tl_pipeline.store import rows as tables
 from tl_pipeline.store.describe import describe_store
 from tl_pipeline.store.failures import Failure
@@ -247,6 +246,13 @@ class FeatureStore:
         with self._writing():
             history.add_parity(self.path, record)
 
+    def collect(self, *, keep: int = gc.KEEP) -> gc.GcPlan:
+        """Drops what `plan_gc` lists: all that no kept snapshot uses."""
+        with self._writing():
+            manifest, plan = gc.collect_garbage(self.path, keep=keep)
+        self._become(manifest)
+        return plan
+
     def sweep(self) -> list[str]:
         """Removes what a killed writer left behind, and returns the names."""
         with self._writing():
@@ -367,14 +373,8 @@ class FeatureStore:
         self._declared.update(manifest.features)
         self._lookup = Lookup(self.path, manifest, self._lookup)
 
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        if not self._locked:
-            raise StoreError(
-                f"{self._what}: write within `with store.lock():`, not without."
-            )
-        with writer.writing(self.path):
-            yield
+    def _writing(self) -> contextlib.AbstractContextManager[None]:
+        return writer.writing(self.path, locked=self._locked)
 
 
 def open_store(

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from tl_pipeline.digest import Json
+from tl_pipeline.digest import Json, bytes_digest, short_digest
 from tl_pipeline.errors import StoreError
 from tl_pipeline.files import TEMPORARY_PREFIX
 from tl_pipeline.store.describe import count_bytes
 from tl_pipeline.store.failures import is_named, missing_reasons, read_failures
 from tl_pipeline.store.guards import check_dataset
-from tl_pipeline.store.history import read_history
+from tl_pipeline.store.history import dropped_shards, read_history
 from tl_pipeline.store.index import sort_unique
 from tl_pipeline.store.manifest import Manifest, ShardEntry, read_manifest
 from tl_pipeline.store.reading import (
@@ -189,6 +189,11 @@ def _check_others(path: Path, manifest: Manifest) -> Iterator[tuple[bool, str]]:
     for file in sorted(path.iterdir()):
         if file.name not in _OWN_FILES:
             yield _judge(file, is_leftover=False)
+    try:
+        dropped = dropped_shards(path)
+    except StoreError:  # a problem of its own, see `_check_reasons`
+        dropped = set()
+    rewritten = {shard.number for shard in manifest.shards}
     numbers: Counter[int] = Counter()
     for folder in (SHARDS, SNAPSHOTS):
         entries = (path / folder).iterdir() if (path / folder).is_dir() else ()
@@ -202,13 +207,24 @@ def _check_others(path: Path, manifest: Manifest) -> Iterator[tuple[bool, str]]:
             number = int(match[1]) if match else -1
             numbers[number] += 1
             is_next = number == manifest.next_number and numbers[number] == 1
-            yield _judge(file, is_leftover=is_next)
+            # A collection writes a shard anew under the number it has.
+            is_other = number in rewritten and numbers[number] == 1 and _is_whole(file)
+            yield _judge(file, is_leftover=is_next or is_other or file.name in dropped)
 
 
 def _judge(file: Path, *, is_leftover: bool) -> tuple[bool, str]:
     if is_leftover or file.name.startswith(TEMPORARY_PREFIX):
         return False, f"{file} is the leftover of a killed writer; nothing reads it."
     return True, f"{file} is not part of the store: move it elsewhere."
+
+
+def _is_whole(file: Path) -> bool:
+    """Tells whether a shard's bytes have the digest that its name ends with."""
+    try:
+        digest = bytes_digest(file.read_bytes())
+    except OSError:
+        return False
+    return file.stem.endswith(f"-{short_digest(digest)}")
 
 
 def _is_snapshot(file: Path) -> bool:

@@ -42,8 +42,12 @@ from tl_pipeline.store.snapshots import build_snapshot
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
+def writing(path: Path, *, locked: bool = True) -> Iterator[None]:
     """Turns a failed write into one sentence: where, why, what is left, what to do."""
+    if not locked:
+        raise StoreError(
+            f"Feature store {path}: write within `with store.lock():`, not without."
+        )
     try:
         yield
     except StoreError:
