@@ -95,6 +95,26 @@ def test_a_store_is_exported_to_one_file(ask: Ask, extracted: Any, tmp_path: Pat
     assert written == {"out": str(out), "examples": 896, "bytes": out.stat().st_size}
 
 
+def test_gc_says_what_it_would_drop_and_drops_it_when_told(
+    ask: Ask, extracted: Any, tmp_path: Path
+):
+    few = (
+        *("extract", "--data", "builtin:digits-shifted", "--backbone", "pixels"),
+        *("--store-root", tmp_path / "stores", "--dataset", "shifted"),
+        *("--exclude", "5/*"),
+    )
+    n = ask(*few)["examples"]
+    planned = ask("store", "gc", extracted["store"], "--keep", "1")
+    assert planned["dry_run"] and planned["rows"] == 896 - n
+    assert ask("store", "ls", tmp_path / "stores")[0]["rows"] == 896
+    dropped = ask("store", "gc", extracted["store"], "--keep", "1", "--yes")
+    assert dropped["rows"] == 896 - n
+    assert ask("store", "ls", tmp_path / "stores")[0]["rows"] == n
+    assert ask("store", "verify", extracted["store"])["intact"]
+    again = ask(*few)
+    assert (again["rows_computed"], again["parity_inputs"]) == (0, 0)
+
+
 def test_verify_finds_a_flipped_bit_and_exits_1(
     extracted: Any, capsys: pytest.CaptureFixture[str]
 ):

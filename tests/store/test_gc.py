@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tl_pipeline.errors import RequestError
+from tl_pipeline.errors import RequestError, StoreDamagedError
 from tl_pipeline.store.gc import plan_gc
 from tl_pipeline.store.store import open_store
 from tl_pipeline.store.verify import verify_store
@@ -132,3 +132,25 @@ def test_a_collection_killed_at_two_hundred_random_moments_ends_the_same(tmp_pat
     report = run_loop(tmp_path, "--random", "250")
     assert report["problems"] == []
     assert report["kills"] >= 200
+
+
+def test_a_store_whose_first_extraction_is_unfinished_is_not_emptied(toy, tmp_path):
+    store = toy.make_store(tmp_path)
+    with store.lock():
+        toy.fill(store, toy.make_content(10))
+        with pytest.raises(RequestError, match="no snapshot yet"):
+            store.collect()
+    with pytest.raises(RequestError, match="Finish its extraction"):
+        plan_gc(store.path)
+    assert len(store.rows("pool")[1]) > 0
+
+
+def test_a_shard_that_is_gone_is_one_sentence(toy, tmp_path):
+    store = toy.make_store(tmp_path)
+    content = toy.make_content(10)
+    with store.lock():
+        toy.fill(store, content)
+        store.commit_snapshot(toy.make_examples(content))
+    (store.path / "shards" / store.manifest.shards[0].name).unlink()
+    with pytest.raises(StoreDamagedError, match="is not there"):
+        plan_gc(store.path)

@@ -52,7 +52,11 @@ def show(store: Path, *, as_json: AsJson = False) -> None:
 
 
 def gc(
-    store: Path, *, keep: int = 5, yes: bool = False, as_json: AsJson = False
+    store: Path,
+    *,
+    keep: int = 5,
+    yes: Annotated[bool, Parameter(negative=())] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Drop the rows, snapshots and failures that no kept snapshot uses.
 

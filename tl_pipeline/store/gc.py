@@ -23,6 +23,7 @@ from tl_pipeline.store.history import (
     dropped_shards,
 )
 from tl_pipeline.store.index import KeyIndex, from_hex, sort_unique
+from tl_pipeline.store.lookup import read_settled
 from tl_pipeline.store.manifest import (
     Manifest,
     ShardEntry,
@@ -89,14 +90,14 @@ def plan_gc(path: str | Path, *, keep: int = KEEP) -> GcPlan:
       keep: How many snapshots of each dataset to keep, the latest ones.
 
     Raises:
-      RequestError: `keep` is below 1.
+      RequestError: `keep` is below 1, or the store has no snapshot yet.
       NotFoundError: There is no store.
       StoreDamagedError: A kept snapshot, or a shard's digests, are not the committed
         ones.
-      FileNotFoundError: The same, and the file is not there.
     """
     path = Path(path)
-    return _plan(path, read_manifest(path), keep)[0]
+    # A writer may replace a shard between the manifest and it: read both once more.
+    return read_settled(lambda: _plan(path, read_manifest(path), keep)[0], lambda: None)
 
 
 def collect_garbage(path: Path, *, keep: int = KEEP) -> tuple[Manifest, GcPlan]:
@@ -158,6 +159,11 @@ def _plan(path: Path, manifest: Manifest, keep: int) -> tuple[GcPlan, KeyIndex]:
         raise RequestError(
             f"Asked to keep {keep} snapshots of each dataset; keep at least 1. To "
             "drop a whole store, delete its folder."
+        )
+    if not manifest.snapshots:
+        raise RequestError(
+            f"Asked to collect {path}: it has no snapshot yet, so nothing says which "
+            "rows are in use. Finish its extraction first."
         )
     kept = _latest(manifest, keep)
     used = _used_contents(path, kept)
