@@ -73,7 +73,10 @@ def main() -> None:
 
     kills = 0
     rng = random.Random(0)
-    for k in range(arguments.random or len(names)):
+    # Some children are done before their kill: tries until enough were hit.
+    for k in range(4 * arguments.random or len(names)):
+        if arguments.random and kills == arguments.random:
+            break
         shutil.rmtree(work)
         shutil.copytree(fresh, work)
 
