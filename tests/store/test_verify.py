@@ -1,6 +1,9 @@
+import hashlib
+import io
 import random
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 
@@ -186,3 +189,15 @@ def test_a_commit_while_it_reads_is_no_problem(toy, store, monkeypatch):
     monkeypatch.setattr(verify, "_check", check_late)
     assert verify_store(store.path)["intact"]
     assert len(calls) == 2
+
+
+def test_a_shard_of_another_spec_under_a_live_number_is_a_problem(store):
+    live = store.path / "shards" / store.manifest.shards[0].name
+    copied = io.BytesIO(live.read_bytes())
+    with h5py.File(copied, "r+") as file:
+        file.attrs["spec"] = "{}"
+    digest = hashlib.sha256(copied.getbuffer()).hexdigest()
+    foreign = live.with_name(f"000000-{digest[:12]}.h5")
+    foreign.write_bytes(copied.getbuffer())
+    (problem,) = verify_store(store.path)["problems"]
+    assert str(foreign) in problem

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tl_pipeline.digest import Json, bytes_digest, short_digest
+from tl_pipeline.digest import Json, bytes_digest, canonical_json, short_digest
 from tl_pipeline.errors import StoreError
 from tl_pipeline.files import TEMPORARY_PREFIX
 from tl_pipeline.store.describe import count_bytes
@@ -208,7 +208,11 @@ def _check_others(path: Path, manifest: Manifest) -> Iterator[tuple[bool, str]]:
             numbers[number] += 1
             is_next = number == manifest.next_number and numbers[number] == 1
             # A collection writes a shard anew under the number it has.
-            is_other = number in rewritten and numbers[number] == 1 and _is_whole(file)
+            is_other = (
+                number in rewritten
+                and numbers[number] == 1
+                and _is_own_shard(file, manifest)
+            )
             yield _judge(file, is_leftover=is_next or is_other or file.name in dropped)
 
 
@@ -218,13 +222,16 @@ def _judge(file: Path, *, is_leftover: bool) -> tuple[bool, str]:
     return True, f"{file} is not part of the store: move it elsewhere."
 
 
-def _is_whole(file: Path) -> bool:
-    """Tells whether a shard's bytes have the digest that its name ends with."""
+def _is_own_shard(file: Path, manifest: Manifest) -> bool:
+    """Tells whether a whole shard, by its name's digest, is of the store's spec."""
     try:
-        digest = bytes_digest(file.read_bytes())
-    except OSError:
+        data = file.read_bytes()
+        if not file.stem.endswith(f"-{short_digest(bytes_digest(data))}"):
+            return False
+        with parsed(file, data) as opened:
+            return opened.attrs["spec"] == canonical_json(manifest.spec)
+    except OSError:  # a damaged file is one too
         return False
-    return file.stem.endswith(f"-{short_digest(digest)}")
 
 
 def _is_snapshot(file: Path) -> bool:
