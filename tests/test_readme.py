@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,8 @@ def blocks(language: str) -> list[str]:
 def commands_of(text: str) -> list[list[str]]:
     """Returns the words of each `tl-pipeline` call in a text."""
     return [
-        line.split("#")[0].split("tl-pipeline ", 1)[1].split()
-        for line in text.splitlines()
+        shlex.split(line.split("#")[0].split("tl-pipeline ", 1)[1])
+        for line in text.replace("\\\n", " ").splitlines()
         if "tl-pipeline " in line
     ]
 

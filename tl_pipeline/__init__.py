@@ -22,12 +22,14 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from tl_pipeline.runs.run import load_run
     from tl_pipeline.stages.backbones import load_backbone
     from tl_pipeline.stages.extract import extract
+    from tl_pipeline.stages.import_features import import_features
     from tl_pipeline.stages.predict import predict
     from tl_pipeline.stages.train import train
     from tl_pipeline.store.store import open_store
 
 _HOMES = {
     "extract": "tl_pipeline.stages.extract",
+    "import_features": "tl_pipeline.stages.import_features",
     "load_backbone": "tl_pipeline.stages.backbones",
     "load_dataset": "tl_pipeline.data.sources",
     "load_run": "tl_pipeline.runs.run",
@@ -38,6 +40,7 @@ _HOMES = {
 
 __all__ = [
     "extract",
+    "import_features",
     "load_backbone",
     "load_dataset",
     "load_run",

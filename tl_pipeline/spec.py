@@ -15,6 +15,7 @@ from tl_pipeline.errors import BackboneError, ConfigError, SpecMismatchError
 SCHEMA_VERSION = 1
 POOLINGS = ("avg", "max", "flatten", "none")
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+DECLARED = "declared"  # the kind of preprocessing that others did, by their word
 PLAIN_RECIPE = "plain"  # view 0: the example as it is
 
 
@@ -127,6 +128,37 @@ class FeatureSpec:
     def digest(self) -> str:
         """The spec's SHA-256, 64 hexadecimal digits."""
         return json_digest(self.to_json())
+
+
+def make_declared_spec(
+    *, backbone: str, weights: str, preprocess: str, store_dtype: str
+) -> dict[str, Json]:
+    """Returns the spec of rows that were made elsewhere: what their maker says.
+
+    Nothing of it can be checked, and no row of such a store can be computed here.
+
+    Args:
+      backbone: The network, in its maker's words; likewise the next two.
+      weights: Its weights.
+      preprocess: What was done to the inputs.
+      store_dtype: One of `STORE_DTYPES`.
+    """
+    spec = FeatureSpec(
+        backbone=backbone,
+        settings={},
+        weights=weights,
+        preprocess={"kind": DECLARED, "text": preprocess},
+        fingerprint="unknown",
+        matmul_precision="unknown",
+        store_dtype=store_dtype,
+    )
+    return spec.to_json() | {"compute_dtype": "unknown"}
+
+
+def is_declared(spec: Mapping[str, Json]) -> bool:
+    """Tells whether a spec is of rows that were made elsewhere."""
+    preprocess = spec.get("preprocess")
+    return isinstance(preprocess, Mapping) and preprocess.get("kind") == DECLARED
 
 
 class Feature(NamedTuple):

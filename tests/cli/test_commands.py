@@ -95,6 +95,22 @@ def test_a_store_is_exported_to_one_file(ask: Ask, extracted: Any, tmp_path: Pat
     assert written == {"out": str(out), "examples": 896, "bytes": out.stat().st_size}
 
 
+def test_features_made_elsewhere_are_imported_and_trained_on(
+    ask: Ask, extracted: Any, tmp_path: Path
+):
+    ask("store", "export", extracted["store"], tmp_path / "x.npz")
+    imported = ask(
+        *("store", "import", tmp_path / "x.npz", "--dataset", "shifted"),
+        *("--backbone", "someone's pixels", "--weights", "none"),
+        *("--store-root", tmp_path / "theirs"),
+    )
+    assert imported["rows_imported"] == imported["examples"] == 896
+    runs = ("--run-root", tmp_path / "runs")
+    theirs = ask("train", "--store", imported["store"], *runs)
+    ours = ask("train", "--store", extracted["store"], *runs)
+    assert theirs["test"] == ours["test"] and theirs["run"] != ours["run"]
+
+
 def test_gc_says_what_it_would_drop_and_drops_it_when_told(
     ask: Ask, extracted: Any, tmp_path: Path
 ):

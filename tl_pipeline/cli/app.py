@@ -37,6 +37,7 @@ _STORE_COMMANDS = {
     "gc": "Drop what no kept snapshot uses; a dry run without --yes.",
     "verify": "Compare every byte of a store with what was committed.",
     "export": "Write features and targets to one plain file.",
+    "import": "Make a store of features that were made elsewhere.",
 }
 _INSPECT_COMMANDS = {
     "diff": "Show what differs between two stores, or two snapshots of one.",
@@ -69,7 +70,9 @@ def make_app() -> App:
         app.command(f"{home}:{name}", name=name, group=group, help=text)
     store = App(name="store", help="Look into feature stores.", group=_START)
     for name, text in _STORE_COMMANDS.items():
-        store.command(f"tl_pipeline.cli.store_commands:{name}", name=name, help=text)
+        home = "tl_pipeline.cli.store_commands"
+        attribute = {"import": "import_"}.get(name, name)  # a keyword of Python
+        store.command(f"{home}:{attribute}", name=name, help=text)
     for name, text in _INSPECT_COMMANDS.items():
         store.command(f"tl_pipeline.cli.inspect_commands:{name}", name=name, help=text)
     backbone = App(name="backbone", help="Look into backbones.", group=_MORE)

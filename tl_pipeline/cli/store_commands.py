@@ -1,4 +1,4 @@
-"""`store ls`, `store show`, `store gc` and `store verify`."""
+"""`store` and `ls`, `show`, `gc`, `verify`, `export`, `import`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -138,3 +138,64 @@ def export(
     n = export_store(store, out, dataset=dataset, snapshot=snapshot, features=features)
     console.say(f"wrote {n:,} examples to {out}, {out.stat().st_size / 1e6:,.1f} MB")
     console.result({"out": str(out), "examples": n, "bytes": out.stat().st_size})
+
+
+def import_(
+    files: Annotated[list[Path], Parameter(consume_multiple=True, negative=())],
+    *,
+    backbone: str,
+    weights: str,
+    dataset: str,
+    store_root: Path = Path("stores"),
+    preprocess: str = "not stated",
+    ids: Path | None = None,
+    data: str | None = None,
+    features: Annotated[
+        list[str] | None, Parameter(consume_multiple=True, negative=())
+    ] = None,
+    store_dtype: str | None = None,
+    val_size: float = 0.15,
+    test_size: float = 0.15,
+    as_json: AsJson = False,
+) -> None:
+    """Make a store of features that were made elsewhere, to train heads on them.
+
+    What made them is declared, not checked; a store has one declaration.
+
+    Args:
+      files: .npz, .npy, .h5 or .parquet files with the same rows.
+      backbone: What network made them, in your words.
+      weights: Which weights it had, in your words.
+      dataset: The dataset's name.
+      store_root: The folder that holds the stores.
+      preprocess: What was done to the inputs, in your words.
+      ids: A .txt or .csv file of ids, for files that hold none.
+      data: The examples, for keys, targets and splits that the files lack.
+      features: Which arrays, each NAME or NAME=FEATURE; default: all.
+      store_dtype: float16 or float32; default: the files'.
+      val_size: Share of validation, where there are no splits.
+      test_size: Share of test, where there are no splits.
+    """
+    from tl_pipeline.data.sources import load_dataset
+    from tl_pipeline.reporting.summary import describe_import
+    from tl_pipeline.stages.import_features import import_features
+
+    console = Console(as_json=as_json)
+    report = import_features(
+        files,
+        backbone=backbone,
+        weights=weights,
+        dataset=dataset,
+        store_root=store_root,
+        preprocess=preprocess,
+        ids=ids,
+        data=None if data is None else load_dataset(data),
+        features=features,
+        store_dtype=store_dtype,
+        val_size=val_size,
+        test_size=test_size,
+        progress=console.progress(),
+        on_wait=lambda sentence: console.note([sentence]),
+    ).to_json()
+    console.say(*describe_import(report))
+    console.result(report)

@@ -30,6 +30,7 @@ from tl_pipeline.reporting.markup import (
 from tl_pipeline.reporting.report import ReportData
 from tl_pipeline.reporting.sentences import count, format_duration
 from tl_pipeline.reporting.tables import format_cell
+from tl_pipeline.spec import is_declared
 
 _MOST_CLASSES = 30  # a larger confusion matrix is unreadable; its worst cells are not
 _MOST_LISTED = 20
@@ -291,13 +292,15 @@ def _provenance(
     asked: Mapping[str, Any], provenance: Mapping[str, Any], spec: Mapping[str, Any]
 ) -> list[object]:
     origin = provenance["weights_origin"] or {}
+    declared = is_declared(spec)
     facts = {
         "target dataset": provenance["dataset"],
         "snapshot": _code(asked["snapshot"]),
         "feature store": provenance["store"],
         "feature spec": _code(asked["spec"]),
         "weights": provenance["weights"],
-        "weights digest": _code(spec["weights"]),
+        "made elsewhere by": spec["backbone"] if declared else "",
+        "weights digest": "not known" if declared else _code(spec["weights"]),
         **{
             f"weights: {_name(key)}": "not recorded" if value is None else value
             for key, value in sorted(origin.items())
@@ -306,10 +309,12 @@ def _provenance(
         "preprocessing": _inline(spec["preprocess"]),
         "compute": f"{spec['compute_dtype']}, {spec['matmul_precision']} precision",
         "stored as": spec["store_dtype"],
-        "rows computed by": _inline(provenance["versions"]),
+        "rows imported by" if declared else "rows computed by": _inline(
+            provenance["versions"]
+        ),
         "run made by": f"tl_pipeline {asked['version']}",
     }
-    return [make_facts(facts)]
+    return [make_facts({name: fact for name, fact in facts.items() if fact != ""})]
 
 
 def _interval(metric: Mapping[str, float]) -> Html:

@@ -22,10 +22,7 @@ def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
         f"{count(extracted['examples'], 'example')}: {describe_reuse(extracted)}; "
         f"took {format_duration(extracted['seconds'])}.",
     ]
-    changes = {kind: n for kind, n in (extracted.get("changes") or {}).items() if n}
-    if changes:
-        told = ", ".join(f"{n:,} {kind}" for kind, n in changes.items())
-        lines.append(f"  since the last snapshot: {told}")
+    lines += _changes(extracted)
     for baseline in extracted["baselines"]:
         lines.append(
             f"  baseline {baseline['name']}: computed {baseline['rows_computed']:,}"
@@ -37,9 +34,7 @@ def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
             f"{parity['max_difference']:.2g} of {parity['tolerance']:g} allowed"
         )
     lines += [f"  note: {escape_text(note)}" for note in extracted["notes"]]
-    lines += _shorten(
-        "failed", [f"{f['id']}: {f['reason']}" for f in extracted["failures"]]
-    )
+    lines += _failed(extracted)
     for key, what in (
         ("conflicts", "same bytes, other targets"),
         ("leaks", "same bytes in several splits"),
@@ -47,6 +42,39 @@ def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
         lines += _shorten(what, [", ".join(ids) for ids in extracted[key]])
     lines.append(f"  store {extracted['store']}")
     return lines
+
+
+def describe_import(imported: Mapping[str, Any]) -> list[str]:
+    """Says what an import did; takes `ImportReport.to_json()`."""
+    keys = {
+        "content_digest": "the content digests of the files",
+        "data": "the bytes of the examples",
+        "row": "the rows themselves, since nothing tells what their examples are",
+    }
+    lines = [
+        f"Imported {', '.join(imported['features'])} of "
+        f"{escape_text(imported['dataset'])}, "
+        f"{count(imported['examples'], 'example')}: "
+        f"reused {imported['rows_reused']:,}, imported {imported['rows_imported']:,}, "
+        f"{imported['duplicates']:,} duplicate, {len(imported['failures']):,} failed; "
+        f"took {format_duration(imported['seconds'])}.",
+        f"  rows are known by {keys[imported['keyed_by']]}",
+        *_changes(imported),
+    ]
+    lines += [f"  note: {escape_text(note)}" for note in imported["notes"]]
+    lines += _failed(imported)
+    return [*lines, f"  store {imported['store']}"]
+
+
+def _changes(report: Mapping[str, Any]) -> list[str]:
+    changes = {kind: n for kind, n in (report.get("changes") or {}).items() if n}
+    told = ", ".join(f"{n:,} {kind}" for kind, n in changes.items())
+    return [f"  since the last snapshot: {told}"] if told else []
+
+
+def _failed(report: Mapping[str, Any]) -> list[str]:
+    failures = report["failures"]
+    return _shorten("failed", [f"{f['id']}: {f['reason']}" for f in failures])
 
 
 def describe_train(trained: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,6 @@ from tl_pipeline.data.contents import Contents, digest_items, make_examples
 from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.data.stat_cache import StatCache
 from tl_pipeline.errors import DatasetError
-from tl_pipeline.evaluation.changes import compare_examples
 from tl_pipeline.evaluation.fewshot import stratified_part
 from tl_pipeline.examples import (
     SPLITS,
@@ -26,7 +25,7 @@ from tl_pipeline.examples import (
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.stages.backbones import Backbone
 from tl_pipeline.stages.baselines import Baseline
-from tl_pipeline.stages.extraction import ExtractReport
+from tl_pipeline.stages.extraction import ExtractReport, count_changes
 from tl_pipeline.stages.inputs import Inputs, Wanted
 from tl_pipeline.stages.lanes import Lane
 from tl_pipeline.stages.targets import Target, open_target
@@ -101,7 +100,7 @@ def extract(
         for target in targets:
             if target.store.manifest.shards and target.plan(retry_failed):
                 target.check_parity(parity_inputs)
-        changes = _count_changes(main)
+        changes = count_changes(main.store, main.examples)
         _compute(targets, inputs, retry_failed, workers, progress)
         for target in targets:
             if not target.store.has_parity():
@@ -184,16 +183,6 @@ def _items_by_content(contents: Contents) -> dict[bytes, list[Item]]:
     for item, content in zip(contents.items, contents.content, strict=True):
         items[content.tobytes()].append(item)
     return items
-
-
-def _count_changes(main: Target) -> dict[str, int] | None:
-    """Counts what changed since the dataset's last snapshot, or None without one."""
-    dataset = main.examples.dataset
-    if dataset not in {entry.dataset for entry in main.store.snapshots()}:
-        return None
-    changes = compare_examples(main.store.snapshot(dataset), main.examples)
-    kinds = ("added", "removed", "changed", "renamed", "relabeled", "moved")
-    return {kind: len(getattr(changes, kind)) for kind in kinds}
 
 
 def _baseline_part(examples: Examples, *, n_train: int, n_test: int) -> Examples:

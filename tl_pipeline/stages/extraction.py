@@ -5,6 +5,9 @@ from collections.abc import Mapping
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import TooManyFailuresError
+from tl_pipeline.evaluation.changes import compare_examples
+from tl_pipeline.examples import Examples
+from tl_pipeline.store.store import FeatureStore
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +71,16 @@ class ExtractReport:
     def to_json(self) -> dict[str, Json]:
         """Returns the report as plain data."""
         return dataclasses.asdict(self)
+
+
+def count_changes(store: FeatureStore, examples: Examples) -> dict[str, int] | None:
+    """Counts what changed since the dataset's last snapshot, or None without one."""
+    dataset = examples.dataset
+    if dataset not in {entry.dataset for entry in store.snapshots()}:
+        return None
+    changes = compare_examples(store.snapshot(dataset), examples)
+    kinds = ("added", "removed", "changed", "renamed", "relabeled", "moved")
+    return {kind: len(getattr(changes, kind)) for kind in kinds}
 
 
 def check_failures(report: ExtractReport, max_failures: float) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 from tl_pipeline.data.contents import digest_items
 from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.data.sources import load_dataset
+from tl_pipeline.errors import RequestError
 from tl_pipeline.heads.head import Head
 from tl_pipeline.runs.run import Run, load_run
-from tl_pipeline.spec import FeatureSpec
+from tl_pipeline.spec import FeatureSpec, is_declared
 from tl_pipeline.stages.backbones import Backbone, load_backbone
 from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
 from tl_pipeline.stages.lanes import Batches
@@ -112,6 +113,12 @@ def _load_unlabeled(source: str | Path) -> Dataset:
 
 def _load_network(run: Run, backbone: str | None, weights: str | None) -> Backbone:
     stored = run.spec
+    if is_declared(stored):
+        raise RequestError(
+            f"Asked to predict with run {run.path}: its features were imported, made "
+            f"elsewhere by {stored['backbone']}, and nothing here computes such rows. "
+            "Use a run on features that `tl-pipeline extract` computed."
+        )
     network = load_backbone(
         backbone or str(stored["backbone"]),
         weights=weights or str(run.provenance["weights"]),

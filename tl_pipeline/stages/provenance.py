@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import platform
+from collections.abc import Sequence
 
 from tl_pipeline.stages.backbones import Backbone
 
@@ -19,12 +20,16 @@ def describe_versions(backbone: Backbone) -> dict[str, str]:
 
     A backbone that needs no accelerator is not charged with JAX, which it never loads.
     """
-    libraries = _LIBRARIES + (_JAX_LIBRARIES if backbone.needs_accelerator else ())
-    facts = {name: importlib.metadata.version(name) for name in libraries}
+    if not backbone.needs_accelerator:
+        return library_versions()
+    import jax  # loaded by the backbone already
+
+    return library_versions(_JAX_LIBRARIES) | {"device": jax.devices()[0].device_kind}
+
+
+def library_versions(more: Sequence[str] = ()) -> dict[str, str]:
+    """Returns the versions of this package and its libraries, and the platform."""
+    facts = {name: importlib.metadata.version(name) for name in (*_LIBRARIES, *more)}
     facts["python"] = platform.python_version()
     facts["platform"] = f"{platform.system()} {platform.machine()}"
-    if backbone.needs_accelerator:
-        import jax  # loaded by the backbone already
-
-        facts["device"] = jax.devices()[0].device_kind
     return facts

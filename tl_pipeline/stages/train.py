@@ -15,6 +15,7 @@ from tl_pipeline.heads.grid import L2_GRID
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.runs.predictions import Predictions
 from tl_pipeline.runs.run import Run, find_run, run_identity, write_run
+from tl_pipeline.spec import is_declared
 from tl_pipeline.stages.provenance import package_version
 from tl_pipeline.stages.relabel import relabel
 from tl_pipeline.store.history import read_history
@@ -135,7 +136,7 @@ def train(
     found = find_run(Path(run_root), examples.dataset, run_identity(asked))
     if found is not None:
         return _report(found, store, begin, reused=True)
-    if not opened.has_parity():
+    if not (is_declared(opened.spec) or opened.has_parity()):
         raise ParityError(
             f"Asked to train on {opened.path}: some of its rows were never compared "
             "with live ones, as an extraction does at its end. Run the same "
