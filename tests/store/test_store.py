@@ -200,6 +200,13 @@ def test_what_it_describes_is_plain_data(store):
     assert described["snapshots"][0]["dataset"] == "toy"
     assert described["rows"] == len(store.rows("pool")[0])
     assert described["parity"] is False and described["rate"] is None
+    toys, examples = described["datasets"]["toy"], store.snapshot()
+    assert toys["examples"] == len(examples) == sum(toys["splits"].values())
+    counts = {row["class"]: row["train"] for row in toys["classes"]}
+    assert list(counts) == list(examples.classes)
+    labeled = zip(examples.targets, examples.splits, strict=True)
+    assert counts["class 0"] == list(labeled).count(("class 0", "train")) > 0
+    assert toys["unlabeled"] == examples.targets.count(None) > 0
 
 
 def test_unreadable_examples_are_replaced_a_dataset(store):

@@ -1,5 +1,6 @@
 """`store` and `ls`, `show`, `gc`, `verify`, `export`, `import`."""
 
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,7 +29,8 @@ def ls(root: Path = Path("stores"), *, as_json: AsJson = False) -> None:
             "rows": store["rows"],
             "MB": store["bytes"] / 1e6 if store["bytes"] else None,
             "datasets": ", ".join(store["datasets"] or ()),
-            "problem": store["problem"],
+            "last use": time.strftime("%F %R", time.localtime(store["last_use"])),
+            "intact": "yes" if store["intact"] else store["problem"],
         }
         for store in stores
     ]

@@ -1,18 +1,21 @@
-"""The stores under a root, told from their manifests alone."""
+"""The stores under a root, told from their manifests and the sizes of their files."""
 
+import os
 from pathlib import Path
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import NotFoundError, StoreError
 from tl_pipeline.store.describe import count_bytes, count_rows, describe_feature
 from tl_pipeline.store.manifest import Manifest, read_manifest
-from tl_pipeline.store.schema import HISTORY, MANIFEST
+from tl_pipeline.store.schema import HISTORY, MANIFEST, SHARDS, SNAPSHOTS
 
 
 def list_stores(root: str | Path) -> list[dict[str, Json]]:
     """Describes every store under a root, sorted by folder, without reading a shard.
 
-    A store whose manifest cannot be read is listed with its `problem`, all else None.
+    `intact` says that every committed file is there in its size, which is all that
+    can be told at a glance: `verify_store` reads the bytes. Where it is False,
+    `problem` says why; a store without a readable manifest has None for all else.
 
     Raises:
       NotFoundError: There is no such folder.
@@ -34,6 +37,7 @@ def _describe(path: Path) -> dict[str, Json]:
     manifest, problem = None, None
     try:
         manifest = read_manifest(path)
+        problem = _find_problem(path, manifest)
     except StoreError as error:
         problem = str(error)
     used = [
@@ -44,9 +48,29 @@ def _describe(path: Path) -> dict[str, Json]:
     return {
         "path": str(path),
         "last_use": max(used),
+        "intact": problem is None,
         "problem": problem,
         **(dict.fromkeys(_summary_keys()) if manifest is None else _summary(manifest)),
     }
+
+
+def _find_problem(path: Path, manifest: Manifest) -> str | None:
+    wrong = []
+    for folder, entries in (
+        (SHARDS, manifest.shards),
+        (SNAPSHOTS, manifest.snapshots),
+    ):
+        sizes = {}
+        if (path / folder).is_dir():
+            with os.scandir(path / folder) as files:
+                sizes = {file.name: file.stat().st_size for file in files}
+        wrong += [e.name for e in entries if sizes.get(e.name) != e.bytes]
+    if not wrong:
+        return None
+    return (
+        f"{len(wrong)} committed file{'s' * (len(wrong) > 1)} missing or of another "
+        f"size, the first {wrong[0]}"
+    )
 
 
 def _summary_keys() -> tuple[str, ...]:

@@ -1,19 +1,29 @@
 """What a store holds, as plain data for people and scripts."""
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from tl_pipeline.digest import Json
+from tl_pipeline.examples import SPLITS, Examples
 from tl_pipeline.store.failures import standing_failures
 from tl_pipeline.store.history import covered_shards, read_history, recorded_rate
 from tl_pipeline.store.manifest import Manifest
 
 
-def describe_store(path: Path, manifest: Manifest) -> dict[str, Json]:
+def describe_store(
+    path: Path, manifest: Manifest, snapshot: Callable[[str], Examples]
+) -> dict[str, Json]:
     """Describes a store without opening a shard.
 
+    Args:
+      path: The store's folder.
+      manifest: What it holds.
+      snapshot: Reads the latest snapshot of a dataset.
+
     Raises:
-      StoreDamagedError: The failures or the history are not those written.
+      StoreDamagedError: The failures, the history or a latest snapshot are not those
+        written.
     """
     history = read_history(path)
     failures = standing_failures(path, manifest)
@@ -52,6 +62,10 @@ def describe_store(path: Path, manifest: Manifest) -> dict[str, Json]:
             }
             for entry in manifest.snapshots
         ],
+        "datasets": {
+            name: _describe_examples(snapshot(name))
+            for name in sorted({entry.dataset for entry in manifest.snapshots})
+        },
         "failures": {
             "count": len({(failure.content, failure.id) for failure in failures}),
             "kinds": dict(sorted(Counter(f.kind for f in failures).items())),
@@ -62,6 +76,21 @@ def describe_store(path: Path, manifest: Manifest) -> dict[str, Json]:
         "extractions": [
             record for record in history if record.get("event") == "extraction"
         ][-10:],
+    }
+
+
+def _describe_examples(examples: Examples) -> dict[str, Json]:
+    counts = Counter(zip(examples.targets, examples.splits, strict=True))
+    unlabeled = examples.targets.count(None)
+    return {
+        "examples": len(examples),
+        "unlabeled": unlabeled,
+        "groups": len({group for group in examples.groups if group is not None}),
+        "splits": {split: examples.splits.count(split) for split in SPLITS},
+        "classes": [
+            {"class": name, **{split: counts[name, split] for split in SPLITS}}
+            for name in examples.classes
+        ],
     }
 
 

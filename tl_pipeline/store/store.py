@@ -363,7 +363,7 @@ class FeatureStore:
 
     def describe(self) -> dict[str, Json]:
         """Returns what the store holds, as plain data."""
-        return describe_store(self.path, self.manifest)
+        return describe_store(self.path, self.manifest, self.snapshot)
 
     def _become(self, manifest: Manifest) -> None:
         # Another process may have come first, with another classifier.
