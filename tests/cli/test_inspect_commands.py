@@ -117,3 +117,21 @@ def test_looking_into_a_store_never_loads_jax(store: str, tmp_path: Path):
         # Threads would wait for cores that other tests hold.
         env=os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )
+
+
+def test_rank_puts_better_features_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    stores = []
+    for backbone, weights in (("digits_cnn", "random:0"), ("digits_cnn", "pretrained")):
+        argv = ["extract", "--data", "builtin:digits-shifted", "--backbone", backbone]
+        argv += ["--weights", weights, "--store-root", str(tmp_path), "--json"]
+        assert run_command(argv) == 0
+        stores.append(json.loads(capsys.readouterr().out)["store"])
+    argv = ["rank", *stores, "--features", "pool", "--most-rows", "200"]
+    assert run_command([*argv, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["store"] for row in found["ranking"]] == stores[::-1]
+    assert run_command(argv) == 0
+    told = capsys.readouterr().out
+    assert "logme" in told and found["trust"]["sentence"] in told

@@ -30,6 +30,7 @@ _COMMANDS = {
     "train": ("stages", _START, "Train heads on cached features."),
     "predict": ("stages", _START, "Predict the classes of new examples."),
     "extract": ("stages", _MORE, "Run a dataset through a backbone, cache features."),
+    "rank": ("rank", _MORE, "Rank the features of stores for a task."),
 }
 _STORE_COMMANDS = {
     "ls": "List the stores under a folder.",

@@ -68,6 +68,28 @@ def describe_neighbors(found: Mapping[str, Any]) -> list[str]:
     return lines + (_indent(format_table(table)) if table else ["  no other row"])
 
 
+def describe_ranking(found: Mapping[str, Any]) -> list[str]:
+    """Says which features would serve a task best; takes `rank_stores(...)`."""
+    measures = ("logme", "h_score", "knn", "nmi", "bits", "leep", "nce")
+    known = [name for name in measures if any(name in r for r in found["ranking"])]
+    table = [
+        {
+            "store": row["store"],
+            "feature": row["feature"],
+            "D": row["dimensions"],
+            **{name: row.get(name) for name in known},
+        }
+        for row in found["ranking"]
+    ]
+    return [
+        f"For {escape_text(found['dataset'])}, {found['classes']} classes, on "
+        f"{count(found['examples'], 'train example')}, the best first by LogME; more "
+        "is better, but of bits (a label's cost) less:",
+        *_indent(format_table(table)),
+        found["trust"]["sentence"],
+    ]
+
+
 def describe_picture(found: Mapping[str, Any]) -> list[str]:
     """Says what a picture shows; takes `draw_store(...)`."""
     part = f"{found['rows']:,} of {found['of']:,}"
