@@ -14,6 +14,7 @@
         │   ├── StoreDamagedError bytes that are not the ones committed
         │   └── StoreLockedError  another process holds the store
         ├── RunDamagedError       a run whose files are not the ones written
+        ├── RoomError             work that does not fit on the disk or in memory
         ├── ParityError           stored rows differ from rows computed now
         ├── TooManyFailuresError  more examples failed than the config allows
         └── TrainingError         a training that ended in non-finite numbers
@@ -85,6 +86,10 @@ class StoreLockedError(StoreError):
 
 class RunDamagedError(FailedError):
     """A run whose files are not the ones that were written."""
+
+
+class RoomError(FailedError):
+    """Work that does not fit on the disk or in memory: nothing was begun."""
 
 
 class ParityError(FailedError):

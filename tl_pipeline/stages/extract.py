@@ -28,8 +28,10 @@ from tl_pipeline.stages.baselines import Baseline
 from tl_pipeline.stages.extraction import ExtractReport, count_changes
 from tl_pipeline.stages.inputs import Inputs, Wanted
 from tl_pipeline.stages.lanes import Lane
+from tl_pipeline.stages.room import check_room, measure_room
 from tl_pipeline.stages.targets import Target, open_target
 from tl_pipeline.store.failures import Failure
+from tl_pipeline.store.plan import Group
 
 STAT_CACHE_NAME = ".stat-cache.sqlite"
 
@@ -77,31 +79,39 @@ def extract(
       BackboneError: A feature name is unknown.
       SpecMismatchError: The store holds another classifier's logits.
       ParityError: Committed rows differ from the same rows computed now.
+      RoomError: What is missing does not fit on the disk or in memory.
       StoreError: The store cannot be written.
     """
     begin = time.perf_counter()
     progress = progress or NoProgress()
     root = Path(store_root)
-    root.mkdir(parents=True, exist_ok=True)
-    contents = _digest(dataset, root / STAT_CACHE_NAME, workers, progress)
+    contents = digest_dataset(dataset, root / STAT_CACHE_NAME, workers, progress)
     examples = make_examples(dataset, contents, val_size=val_size, test_size=test_size)
-    items = _items_by_content(contents)
-    part = _baseline_part(examples, n_train=n_train, n_test=n_test)
+    items = items_by_content(contents)
+    part = baseline_part(examples, n_train=n_train, n_test=n_test)
     options = {"root": root, "store_dtype": store_dtype, "batch_size": batch_size}
     main = open_target(backbone, features, examples, **options)
     others = [open_target(b.backbone, b.features, part, **options) for b in baselines]
     targets = [main, *others]
+    # Before a store is made: what its first request was, like its batch size, stays.
+    plans = [target.plan(retry_failed) for target in targets]
+    if any(plans):
+        check_room(measure_room(targets, plans, root=root, workers=workers), root=root)
+    for target in targets:
+        target.make_store()
     inputs, parity_inputs = Inputs(dataset, items), Inputs(dataset, items)
     with ExitStack() as locks:
         # In one order everywhere, so that two extractions never wait for each other.
         for target in sorted(targets, key=lambda target: target.store.path):
             locks.enter_context(target.store.lock())
+        # Again: another process may have held a lock until now.
+        plans = [target.plan(retry_failed) for target in targets]
         # Once before anything is added to old rows, and once after.
-        for target in targets:
-            if target.store.manifest.shards and target.plan(retry_failed):
+        for target, plan in zip(targets, plans, strict=True):
+            if target.store.manifest.shards and plan:
                 target.check_parity(parity_inputs)
         changes = count_changes(main.store, main.examples)
-        _compute(targets, inputs, retry_failed, workers, progress)
+        _compute(targets, plans, inputs, workers, progress)
         for target in targets:
             if not target.store.has_parity():
                 target.store.record_parity(target.check_parity(parity_inputs))
@@ -111,7 +121,7 @@ def extract(
         for target in targets:
             if target.computed:
                 target.record_extraction(seconds)
-    failures = _list_failures(main, contents, items)
+    failures = list_failures(main, contents, items)
     n_failed = sum(1 for failure in failures if failure["content"])
     reused = len(items) - main.computed - n_failed
     rate = main.store.recorded_rate()
@@ -153,10 +163,14 @@ def extract(
     )
 
 
-def _digest(
+def digest_dataset(
     dataset: Dataset, cache_path: Path, workers: int | None, progress: Progress
 ) -> Contents:
-    """Finds the content digests, telling how many are left."""
+    """Finds the content digests, telling how many are left.
+
+    Raises:
+      DatasetError: None of the examples can be read.
+    """
     told = 0
 
     def tell(done: int, _: int) -> None:
@@ -178,14 +192,15 @@ def _digest(
     return contents
 
 
-def _items_by_content(contents: Contents) -> dict[bytes, list[Item]]:
+def items_by_content(contents: Contents) -> dict[bytes, list[Item]]:
+    """Returns the items of each content digest, in order."""
     items: dict[bytes, list[Item]] = defaultdict(list)
     for item, content in zip(contents.items, contents.content, strict=True):
         items[content.tobytes()].append(item)
     return items
 
 
-def _baseline_part(examples: Examples, *, n_train: int, n_test: int) -> Examples:
+def baseline_part(examples: Examples, *, n_train: int, n_test: int) -> Examples:
     """Returns the labeled part that baselines run on, the same from day to day."""
     rows: list[int] = []
     for split in SPLITS:
@@ -205,8 +220,8 @@ def _baseline_part(examples: Examples, *, n_train: int, n_test: int) -> Examples
 
 def _compute(
     targets: Sequence[Target],
+    plans: Sequence[Sequence[Group]],
     inputs: Inputs,
-    retry_failed: bool,
     workers: int | None,
     progress: Progress,
 ) -> None:
@@ -216,7 +231,6 @@ def _compute(
     shards are the same however its extraction was interrupted. Pass k serves the
     k-th group of every store at once.
     """
-    plans = [target.plan(retry_failed) for target in targets]
     for k in range(max(map(len, plans))):
         lanes = [
             target.open_lane(plan[k], inputs)
@@ -246,7 +260,7 @@ def _merge(lanes: Sequence[Lane]) -> Iterator[Wanted]:
         yield Wanted(content, tuple(preprocesses))
 
 
-def _list_failures(
+def list_failures(
     main: Target, contents: Contents, items: Mapping[bytes, Sequence[Item]]
 ) -> list[dict[str, str]]:
     """Lists the dataset's examples without a row of every feature asked for."""

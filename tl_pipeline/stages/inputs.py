@@ -42,6 +42,12 @@ class Wanted(NamedTuple):
     preprocesses: tuple[ImagePreprocess, ...]
 
 
+def window_size(workers: int | None) -> int:
+    """Returns how many examples threads load ahead of whoever takes them."""
+    # Far enough ahead to cover a slow example, near enough to keep memory flat.
+    return 8 * (workers or os.cpu_count() or 1)
+
+
 Loaded = Mapping[ImagePreprocess, np.ndarray | InputFailure]
 
 
@@ -95,8 +101,7 @@ class Inputs:
           workers: Threads; by default one a core.
         """
         workers = workers or os.cpu_count() or 1
-        # Far enough ahead to cover a slow example, near enough to keep memory flat.
-        window = 8 * workers
+        window = window_size(workers)
         queue: collections.deque[tuple[bytes, concurrent.futures.Future[Loaded]]]
         queue = collections.deque()
         with concurrent.futures.ThreadPoolExecutor(workers) as pool:

@@ -16,6 +16,7 @@ from tl_pipeline.stages.parity import check_parity
 from tl_pipeline.stages.provenance import describe_versions
 from tl_pipeline.store.plan import Group
 from tl_pipeline.store.schema import FeatureInfo
+from tl_pipeline.store.space import foresee_store, make_store
 from tl_pipeline.store.store import FeatureStore
 
 
@@ -26,7 +27,8 @@ class Target:
     Attributes:
       backbone: What computes its rows.
       features: The features asked for, by canonical name.
-      store: The store.
+      infos: What rows of these features look like.
+      store: The store; one that is not there yet is made by `make_store`.
       examples: The examples whose rows it should hold.
       versions: What computes rows now.
       lanes: What was computed so far.
@@ -35,6 +37,7 @@ class Target:
 
     backbone: Backbone
     features: tuple[str, ...]
+    infos: Mapping[str, FeatureInfo]
     store: FeatureStore
     examples: Examples
     versions: Mapping[str, str]
@@ -45,6 +48,10 @@ class Target:
     def computed(self) -> int:
         """Examples whose rows were computed."""
         return sum(lane.computed for lane in self.lanes)
+
+    def make_store(self) -> None:
+        """Makes the store, unless it is there."""
+        self.store = make_store(self.store)
 
     def plan(self, retry_failed: bool) -> list[Group]:
         """Returns the rows that are missing."""
@@ -113,7 +120,7 @@ def open_target(
     store_dtype: str,
     batch_size: int,
 ) -> Target:
-    """Opens, or makes, the store of a backbone's features.
+    """Opens the store of a backbone's features; one to be made is not made yet.
 
     Raises:
       BackboneError: A feature name is unknown; the message lists the known ones.
@@ -131,7 +138,7 @@ def open_target(
         )
         for feature in resolved
     }
-    store = FeatureStore.create_or_open(
+    store = foresee_store(
         root,
         name=backbone.name,
         spec=make_spec(backbone, store_dtype=store_dtype).to_json(),
@@ -141,6 +148,7 @@ def open_target(
     return Target(
         backbone=backbone,
         features=tuple(infos),
+        infos=infos,
         store=store,
         examples=examples,
         versions=describe_versions(backbone),

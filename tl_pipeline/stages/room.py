@@ -1,0 +1,201 @@
+"""Whether an extraction fits on the disk and in host memory, before it begins."""
+
+import dataclasses
+import math
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tl_pipeline.errors import RoomError
+from tl_pipeline.stages.inputs import window_size
+from tl_pipeline.stages.targets import Target
+from tl_pipeline.store.plan import Group
+from tl_pipeline.store.schema import FeatureInfo
+from tl_pipeline.store.space import ShardSpace, measure_shards, measure_snapshot
+
+# Beside what is counted: manifests, written anew beside the old one, records, the run.
+MARGIN_SHARE = 0.05
+MARGIN_BYTES = 4 * 2**20
+
+_FLOAT32 = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """What an extraction takes, and what there is, all in bytes.
+
+    Attributes:
+      shards: What the shards of each store take, in the order of the stores.
+      snapshots: What the new snapshot of each store takes; 0 where it has it.
+      disk_margin: Kept free beside them.
+      disk_free: Free on the disk that holds the stores; a quota may leave less.
+      host_bytes: Memory of the rows of a shard and of decoded inputs, at their most;
+        without the activations of a network that runs on the CPU.
+      host_free: Memory that can be had, None where the system does not say.
+    """
+
+    shards: tuple[ShardSpace, ...]
+    snapshots: tuple[int, ...]
+    disk_margin: int
+    disk_free: int
+    host_bytes: int
+    host_free: int | None
+
+    @property
+    def disk_bytes(self) -> int:
+        """All bytes to write, without the margin."""
+        return sum(space.bytes for space in self.shards) + sum(self.snapshots)
+
+
+def measure_room(
+    targets: Sequence[Target],
+    plans: Sequence[Sequence[Group]],
+    *,
+    root: Path,
+    workers: int | None = None,
+) -> Room:
+    """Measures what an extraction takes; arithmetic only.
+
+    Args:
+      targets: The stores to fill.
+      plans: What each of them lacks.
+      root: The folder of the stores, which may not be there yet.
+      workers: Decoding threads; by default one a core.
+    """
+    shards = tuple(
+        measure_shards(
+            plan,
+            target.infos,
+            spec=target.store.spec,
+            versions=target.versions,
+        )
+        for target, plan in zip(targets, plans, strict=True)
+    )
+    snapshots = tuple(measure_snapshot(t.store, t.examples) for t in targets)
+    total = sum(space.bytes for space in shards) + sum(snapshots)
+    return Room(
+        shards=shards,
+        snapshots=snapshots,
+        disk_margin=MARGIN_BYTES + int(MARGIN_SHARE * total),
+        disk_free=find_disk_free(root),
+        host_bytes=_host_bytes(targets, plans, workers),
+        host_free=find_host_free(),
+    )
+
+
+def check_room(room: Room, *, root: Path) -> None:
+    """Raises where an extraction cannot fit.
+
+    Args:
+      room: From `measure_room`.
+      root: The folder of the stores.
+
+    Raises:
+      RoomError: It does not fit on the disk, or not in memory.
+    """
+    wanted = room.disk_bytes + room.disk_margin
+    if wanted > room.disk_free:
+        raise RoomError(
+            f"Asked to write {format_bytes(room.disk_bytes)} of features under {root}, "
+            f"with {format_bytes(room.disk_margin)} to spare: "
+            f"{format_bytes(room.disk_free)} are free there, "
+            f"{format_bytes(wanted - room.disk_free)} too few. Free some, name another "
+            "--store-root ([store] root), or ask for fewer or pooled features, or for "
+            "float16; nothing was computed."
+        )
+    if room.host_free is not None and room.host_bytes > room.host_free:
+        raise RoomError(
+            f"Asked for rows that take {format_bytes(room.host_bytes)} of memory at a "
+            f"time: {format_bytes(room.host_free)} can be had, "
+            f"{format_bytes(room.host_bytes - room.host_free)} too few. Ask for fewer "
+            "or pooled features, a smaller batch size for a new store, or end other "
+            "programs; nothing was computed."
+        )
+
+
+def find_disk_free(root: Path) -> int:
+    """Returns the bytes free on the disk that holds, or will hold, a folder."""
+    folder = Path(os.path.abspath(root))
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def find_host_free(
+    meminfo: Path = Path("/proc/meminfo"),
+    limit: Path = Path("/sys/fs/cgroup/memory.max"),
+) -> int | None:
+    """Returns the bytes of memory that can be had, or None if nobody says.
+
+    Linux says what is available; elsewhere it is all memory of the machine. A
+    container's limit counts where it is lower.
+
+    Args:
+      meminfo: Where Linux says it.
+      limit: Where a container's limit stands, or the word `max`.
+    """
+    found = []
+    try:
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
+    except (OSError, KeyError, ValueError):
+        try:
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+        except (OSError, ValueError):
+            return None
+    try:
+        found.append(int(limit.read_text()))
+    except (OSError, ValueError):
+        pass  # no container, or one without a limit
+    return min(found)
+
+
+def format_bytes(n: int) -> str:
+    """Says a number of bytes as a person would.
+
+    Example:
+      >>> [format_bytes(n) for n in (0, 999, 2048, 5 * 2**20, 3 * 2**40)]
+      ['0 B', '999 B', '2.0 KiB', '5.0 MiB', '3.0 TiB']
+    """
+    size = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:
+            return f"{n} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def _host_bytes(
+    targets: Sequence[Target],
+    plans: Sequence[Sequence[Group]],
+    workers: int | None,
+) -> int:
+    """Returns the most memory that rows and inputs take at a time."""
+    if not any(plans):
+        return 0
+    total = 0
+    window = window_size(workers)
+    for target, plan in zip(targets, plans, strict=True):
+        if not plan:
+            continue
+        total += max(_group_bytes(group, target.infos) for group in plan)
+        one = math.prod(target.backbone.preprocess.input_shape)
+        # Inputs decoded ahead, and a batch being filled beside two on their way.
+        total += one * (window + 3 * target.store.batch_size)
+    return total
+
+
+def _group_bytes(group: Group, infos: Mapping[str, FeatureInfo]) -> int:
+    """Returns the memory of the longest range of a group when it is committed.
+
+    Batches in float32 and the array they are joined to, then rows in the store's dtype
+    beside the shard's file, for which a growing buffer may be copied.
+    """
+    rows = max(r.stop - r.start for r in group.ranges)
+    total = 0
+    for name in group.features:
+        stored = infos[name].row_bytes
+        wide = math.prod(infos[name].shape) * _FLOAT32
+        total += rows * (2 * wide + 3 * stored)
+    return total
