@@ -102,6 +102,33 @@ class NetworkBackbone:
 
         return forward
 
+    def measure_memory(self, features: Sequence[str], batch_size: int) -> int | None:
+        """Returns the bytes of device memory that a batch takes, weights included.
+
+        By the compiler's own account, which not every platform gives: None there.
+        """
+        wanted = tuple(resolve_features(features, self._shapes, backbone=self.name))
+        images = jax.ShapeDtypeStruct(
+            (batch_size, *self.preprocess.input_shape), np.uint8
+        )
+        compiled = compute_features.lower(
+            self._graph,
+            self._state,
+            images,
+            features=wanted,
+            preprocess=self.preprocess,
+            compute_dtype=self.compute_dtype,
+            precision=self.matmul_precision,
+        ).compile()
+        found = compiled.memory_analysis()
+        if found is None:
+            return None
+        return (
+            found.argument_size_in_bytes
+            + found.output_size_in_bytes
+            + found.temp_size_in_bytes
+        )
+
 
 @functools.partial(
     jax.jit,

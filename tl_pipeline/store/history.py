@@ -56,16 +56,25 @@ def covered_shards(path: Path) -> set[str]:
     return {name for record in read_history(path) for name in _names(record)}
 
 
-def recorded_rate(path: Path) -> float | None:
+def recorded_rate(
+    path: Path, *, versions: Mapping[str, Json] | None = None, least: int = 1
+) -> float | None:
     """Returns the rows a second of the largest extraction on record, or None.
 
     A nightly run of a dozen rows measures how long a network takes to compile.
+
+    Args:
+      path: The store's folder.
+      versions: Only of extractions by these library versions and platform.
+      least: Only of extractions of so many rows.
     """
     best: tuple[int, float] | None = None
     for record in read_history(path):
         rows, seconds = record.get("rows_computed"), record.get("seconds")
+        if versions is not None and record.get("versions") != dict(versions):
+            continue
         if isinstance(rows, int) and isinstance(seconds, (int, float)):
-            if rows > 0 and seconds > 0 and (best is None or rows >= best[0]):
+            if rows >= least > 0 and seconds > 0 and (best is None or rows >= best[0]):
                 best = rows, rows / seconds
     return best[1] if best else None
 
