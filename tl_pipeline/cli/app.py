@@ -29,6 +29,7 @@ _COMMANDS = {
     "run": ("pipeline", _START, "Run the whole pipeline of a pipeline.toml."),
     "train": ("stages", _START, "Train heads on cached features."),
     "predict": ("stages", _START, "Predict the classes of new examples."),
+    "plan": ("plan", _MORE, "Say what a run would compute, write and take."),
     "extract": ("stages", _MORE, "Run a dataset through a backbone, cache features."),
     "rank": ("rank", _MORE, "Rank the features of stores for a task."),
 }

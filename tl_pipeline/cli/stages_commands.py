@@ -55,7 +55,7 @@ def extract(
     from tl_pipeline.stages.extract import extract as run_extract
 
     console = Console(as_json=as_json)
-    config = _config(
+    config = make_request(
         data={
             "source": data,
             "name": dataset,
@@ -127,7 +127,7 @@ def train(
     from tl_pipeline.stages.train import train as run_train
 
     console = Console(as_json=as_json)
-    config = _config(
+    config = make_request(
         data={"source": "unused", "max_failures": max_failures},
         backbone={"name": "unused"},
         heads={"kinds": heads, "l2": l2, "n_seeds": n_seeds},
@@ -183,7 +183,7 @@ def predict(
     console.result([one._asdict() for one in predictions])
 
 
-def _config(**sections: dict[str, object]) -> PipelineConfig:
+def make_request(**sections: dict[str, object]) -> PipelineConfig:
     """Makes a configuration of the options that were given."""
     given = {
         section: {key: value for key, value in keys.items() if value is not None}

@@ -25,6 +25,23 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 86400:.1f} days"
 
 
+def format_bytes(n: int | None) -> str:
+    """Says a number of bytes as a person would.
+
+    Example:
+      >>> [format_bytes(n) for n in (0, 999, 2048, 5 * 2**20, 3 * 2**40, None)]
+      ['0 B', '999 B', '2.0 KiB', '5.0 MiB', '3.0 TiB', 'unknown']
+    """
+    if n is None:
+        return "unknown"
+    size = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{n} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
 def count(n: int, noun: str, plural: str | None = None) -> str:
     """Says how many of something, in the right number.
 

@@ -11,11 +11,12 @@ from typing import Any
 from tl_pipeline.config import PipelineConfig, make_config
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.digest import Json
-from tl_pipeline.progress import current_progress
+from tl_pipeline.progress import Progress, current_progress
 from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.baselines import load_baselines
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.extraction import check_failures
+from tl_pipeline.stages.plan import PlanReport, plan
 from tl_pipeline.stages.train import train
 
 
@@ -32,32 +33,25 @@ def extract_step(config: Mapping[str, Any]) -> dict[str, Any]:
       TooManyFailuresError: More examples failed than `[data] max_failures` allows.
     """
     options = make_config(config, where="of this pipeline")
-    dataset = load_dataset(
-        options.data.source, name=options.data.name, exclude=options.data.exclude
-    )
-    backbone = load_backbone(
-        options.backbone.name,
-        weights=options.backbone.weights,
-        compute_dtype=options.backbone.compute_dtype,
-    )
-    report = extract(
-        dataset,
-        backbone,
-        features=options.backbone.features,
-        store_root=Path(options.store.root),
-        store_dtype=options.store.dtype,
-        batch_size=options.store.batch_size,
-        val_size=options.data.val_size,
-        test_size=options.data.test_size,
-        baselines=load_baselines(
-            options.baselines.names, beside=backbone, features=options.backbone.features
-        ),
-        n_train=options.baselines.n_train,
-        n_test=options.baselines.n_test,
-        progress=current_progress(),
-    )
+    report = extract(**_request(options), progress=current_progress())
     check_failures(report, options.data.max_failures)
     return report.to_json()
+
+
+def plan_step(
+    options: PipelineConfig,
+    *,
+    retry_failed: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> PlanReport:
+    """Says what `extract_step` would do with the same configuration; see `plan`."""
+    return plan(
+        **_request(options),
+        retry_failed=retry_failed,
+        workers=workers,
+        progress=progress,
+    )
 
 
 def train_step(
@@ -109,3 +103,29 @@ def run_local(config: PipelineConfig) -> dict[str, Json]:
     extracted = extract_step(plain)
     trained = train_step(plain, extracted)
     return summarize(extracted, trained)
+
+
+def _request(options: PipelineConfig) -> dict[str, Any]:
+    """Returns what `extract` and `plan` are asked for."""
+    backbone = load_backbone(
+        options.backbone.name,
+        weights=options.backbone.weights,
+        compute_dtype=options.backbone.compute_dtype,
+    )
+    return {
+        "dataset": load_dataset(
+            options.data.source, name=options.data.name, exclude=options.data.exclude
+        ),
+        "backbone": backbone,
+        "features": options.backbone.features,
+        "store_root": Path(options.store.root),
+        "store_dtype": options.store.dtype,
+        "batch_size": options.store.batch_size,
+        "val_size": options.data.val_size,
+        "test_size": options.data.test_size,
+        "baselines": load_baselines(
+            options.baselines.names, beside=backbone, features=options.backbone.features
+        ),
+        "n_train": options.baselines.n_train,
+        "n_test": options.baselines.n_test,
+    }

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tl_pipeline.errors import RoomError
+from tl_pipeline.reporting.sentences import format_bytes
 from tl_pipeline.stages.inputs import window_size
 from tl_pipeline.stages.targets import Target
 from tl_pipeline.store.plan import Group
@@ -149,21 +150,6 @@ def find_host_free(
     except (OSError, ValueError):
         pass  # no container, or one without a limit
     return min(found)
-
-
-def format_bytes(n: int) -> str:
-    """Says a number of bytes as a person would.
-
-    Example:
-      >>> [format_bytes(n) for n in (0, 999, 2048, 5 * 2**20, 3 * 2**40)]
-      ['0 B', '999 B', '2.0 KiB', '5.0 MiB', '3.0 TiB']
-    """
-    size = float(n)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size) < 1024:
-            return f"{n} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
 
 
 def _host_bytes(
