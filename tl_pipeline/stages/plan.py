@@ -19,11 +19,11 @@ from tl_pipeline.stages.calibration import Calibration, calibrate
 from tl_pipeline.stages.extract import (
     STAT_CACHE_NAME,
     baseline_part,
-    count_changes,
     digest_dataset,
     items_by_content,
     list_failures,
 )
+from tl_pipeline.stages.extraction import count_changes
 from tl_pipeline.stages.inputs import Inputs
 from tl_pipeline.stages.room import check_room, measure_room
 from tl_pipeline.stages.targets import Target, open_target
@@ -162,7 +162,7 @@ def plan(
     return PlanReport(
         dataset=dataset.name,
         examples=len(dataset),
-        changes=count_changes(main),
+        changes=count_changes(main.store, main.examples),
         duplicates=len(examples) - len(items),
         failures={
             "remembered": len(remembered),
