@@ -229,8 +229,10 @@ def test_the_same_store_gives_the_same_picture(
 def test_a_picture_that_cannot_be_made_is_refused(store: Path, tmp_path: Path):
     for options, words in (
         ({"out": tmp_path / "x.pdf"}, r"'.pdf'; known are .png, .svg"),
-        ({"method": "umap"}, "'umap'; known are pca, tsne"),
-        ({"color": "id"}, "'id'; known are target, split"),
+        ({"method": "mds"}, "'mds'; known are pca, tsne, umap"),
+        ({"color": "id"}, "'id'; known are target, split, prediction"),
+        ({"color": "prediction"}, "no run: predictions are .* --run"),
+        ({"run": tmp_path}, "'target' and the run .*: predictions are"),
     ):
         with pytest.raises(ConfigError, match=words):
             draw_store(store, **({"out": tmp_path / "x.png"} | options))

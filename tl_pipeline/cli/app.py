@@ -77,6 +77,11 @@ def make_app() -> App:
         store.command(f"{home}:{attribute}", name=name, help=text)
     for name, text in _INSPECT_COMMANDS.items():
         store.command(f"tl_pipeline.cli.inspect_commands:{name}", name=name, help=text)
+    store.command(
+        "tl_pipeline.cli.explore_commands:explore",
+        name="explore",
+        help="Look at a store's rows on an interactive page.",
+    )
     backbone = App(name="backbone", help="Look into backbones.", group=_MORE)
     for name, text in _BACKBONE_COMMANDS.items():
         home = f"tl_pipeline.cli.backbone_commands:{name}"

@@ -128,6 +128,7 @@ def plot(
     out: Path,
     method: str = "pca",
     color: str = "target",
+    run: Path | None = None,
     feature: str | None = None,
     dataset: str | None = None,
     snapshot: str | None = None,
@@ -140,8 +141,9 @@ def plot(
     Args:
       store: The store's folder.
       out: The picture: .png or .svg.
-      method: pca or tsne.
-      color: target or split.
+      method: pca, tsne, or umap, which is an extra.
+      color: target, split or prediction.
+      run: Whose predictions: a run's folder.
       feature: Which feature; default: the only one, or pool.
       dataset: Which dataset; needed where the store has several.
       snapshot: Which snapshot, by the start of its digest; default: the latest.
@@ -157,6 +159,7 @@ def plot(
         out,
         method=method,
         color=color,
+        run=run,
         feature=feature,
         dataset=dataset,
         snapshot=snapshot,

@@ -99,9 +99,10 @@ def describe_picture(found: Mapping[str, Any]) -> list[str]:
     ]
     if found["averaged"]:
         lines.append("  rows averaged over their positions")
-    if found["method"] == "tsne":
+    if found["method"] != "pca":
+        name = {"tsne": "t-SNE", "umap": "UMAP"}[found["method"]]
         lines.append(
-            "  t-SNE keeps neighborhoods; its distances and sizes mean nothing"
+            f"  {name} keeps neighborhoods; its distances and sizes mean nothing"
         )
     return lines
 

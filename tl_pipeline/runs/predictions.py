@@ -27,6 +27,33 @@ class Predictions(NamedTuple):
     classes: tuple[str, ...]
 
 
+class Guess(NamedTuple):
+    """What a head says of one example.
+
+    Attributes:
+      content: The example's content digest, 64 hexadecimal digits.
+      label: The likeliest class.
+      probability: Of that class.
+    """
+
+    content: str
+    label: str
+    probability: float
+
+
+def read_guesses(path: Path) -> dict[str, Guess]:
+    """Reads what is likeliest of every example in a table, by id.
+
+    The probabilities of all classes, which are nearly all of the file, stay unread.
+    """
+    import pyarrow.parquet as pq
+
+    columns = ["id", "content_digest", "predicted", "probability"]
+    table = pq.read_table(path, columns=columns).to_pydict()
+    ids, *rest = (table[column] for column in columns)
+    return {id: Guess(*row) for id, *row in zip(ids, *rest, strict=True)}
+
+
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Writes the table as Parquet, a row an example.
 

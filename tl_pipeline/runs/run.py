@@ -28,7 +28,12 @@ from tl_pipeline.digest import Json, canonical_json, file_digest, json_digest
 from tl_pipeline.digest import short_digest as short
 from tl_pipeline.errors import NotFoundError, RunDamagedError
 from tl_pipeline.files import TEMPORARY_PREFIX, sync_folder
-from tl_pipeline.runs.predictions import Predictions, write_predictions
+from tl_pipeline.runs.predictions import (
+    Guess,
+    Predictions,
+    read_guesses,
+    write_predictions,
+)
 from tl_pipeline.spec import check_same_spec
 
 RUN, HEAD, ARRAYS = "run.json", "head.json", "head.safetensors"
@@ -78,6 +83,10 @@ class Run:
     def report(self) -> Path:
         """The page for people."""
         return self.path / REPORT
+
+    def guesses(self) -> dict[str, Guess]:
+        """Reads what is likeliest of every example that was scored, by id."""
+        return read_guesses(self.path / PREDICTIONS)
 
     def head_arrays(self) -> dict[str, np.ndarray]:
         """Reads the head's arrays by name."""

@@ -4,6 +4,7 @@ Only rows that no committed shard holds are computed. Baselines ride on the same
 decoding: an example is opened once, whatever number of stores wants it.
 """
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from tl_pipeline.data.contents import Contents, digest_items, make_examples
 from tl_pipeline.data.dataset import Dataset, Item
+from tl_pipeline.data.sources import PREFIX
 from tl_pipeline.data.stat_cache import StatCache
 from tl_pipeline.errors import DatasetError
 from tl_pipeline.evaluation.fewshot import stratified_part
@@ -120,7 +122,7 @@ def extract(
         seconds = time.perf_counter() - begin
         for target in targets:
             if target.computed:
-                target.record_extraction(seconds)
+                target.record_extraction(seconds, _locate(dataset))
     failures = list_failures(main, contents, items)
     n_failed = sum(1 for failure in failures if failure["content"])
     reused = len(items) - main.computed - n_failed
@@ -190,6 +192,13 @@ def digest_dataset(
             "can be read. Check the files and their permissions."
         )
     return contents
+
+
+def _locate(dataset: Dataset) -> str:
+    """Returns a dataset's source as it is named from any working directory."""
+    if dataset.source.startswith(PREFIX):
+        return dataset.source
+    return os.path.abspath(os.path.expanduser(dataset.source))
 
 
 def items_by_content(contents: Contents) -> dict[bytes, list[Item]]:

@@ -82,11 +82,12 @@ class Target:
         )
         return self.parity
 
-    def record_extraction(self, seconds: float) -> None:
-        """Keeps in the store's history how fast its rows were computed."""
+    def record_extraction(self, seconds: float, source: str) -> None:
+        """Keeps in the store's history how fast rows were computed, and of what."""
         self.store.record_extraction(
             {
                 "dataset": self.examples.dataset,
+                "source": source,
                 "snapshot": self.examples.digest,
                 "examples": len(self.examples),
                 "rows_computed": self.computed,
