@@ -112,7 +112,7 @@ def test_a_clicked_point_lists_its_nearest_neighbors(
 def test_search_finds_ids_and_targets(browser: Any, serve: Serve, store: Path):
     browser.open(serve(store).url)
     browser.press("/")
-    browser.write("TEST/ants")
+    browser.write("T/ants")
     browser.wait_for("$('found').textContent == '5 found'")
     listed = browser.run(
         "[...$('results').querySelectorAll('button')].map((b) => b.title)"
@@ -124,6 +124,12 @@ def test_search_finds_ids_and_targets(browser: Any, serve: Serve, store: Path):
     browser.wait_for("data.id[state.chosen] == 'test/ants/02.png'")
     browser.press("Escape")
     assert browser.run("$('search').value + state.chosen") == "-1"
+    clouds = make_points(40, 3)  # whose ids do not hold the target
+    browser.open(serve(clouds).url)
+    browser.press("/")
+    browser.write("Class 2")
+    count = clouds.points["target"].count(2)
+    browser.wait_for(f"$('found').textContent == '{count} found'")
 
 
 def test_color_follows_what_is_asked_for(
@@ -218,7 +224,7 @@ def test_one_or_two_points_are_in_the_middle(browser: Any, serve: Serve, n: int)
 
 
 def test_a_hundred_thousand_points_load_and_follow_the_mouse(
-    browser: Any, serve: Serve, record_property: Callable[[str, object], None]
+    browser: Any, serve: Serve
 ):
     browser.open(serve(make_points(100_000, 100)).url)
     assert browser.run("data.id.length") == 100_000
@@ -240,8 +246,8 @@ def test_a_hundred_thousand_points_load_and_follow_the_mouse(
         view.draw(state.drawn, state.codes, state.shown, state.faint);
       return (performance.now() - begin) / 10;
     })()""")
-    record_property("frames a second", 1000 * frames / span)
-    record_property("milliseconds of drawing", drawing)
+    # Shown by `pytest -s`, and not asserted: cores are shared.
+    print(f"{1000 * frames / span:.0f} frames a second, {drawing:.1f} ms of drawing")
 
 
 def make_points(n: int, k: int, *, name: str = "class") -> Any:

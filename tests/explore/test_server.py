@@ -167,6 +167,19 @@ def test_a_dataset_elsewhere_is_named_and_a_wrong_one_refused(
         moved.rename(photos)
 
 
+def test_a_plot_is_colored_by_what_a_run_predicts(
+    store: Path, run: Path, tmp_path: Path
+):
+    pictures = []
+    for more in (["--color", "prediction", "--run", str(run)], []):
+        out = tmp_path / f"{len(more)}.svg"
+        argv = ["store", "plot", str(store), "--out", str(out), *more]
+        assert run_command(argv) == 0
+        pictures.append(out.read_text())
+    assert "no label (24)" in pictures[0]  # a head is not scored on train
+    assert "by prediction" in pictures[0] and "no label" not in pictures[1]
+
+
 def test_wrong_requests_exit_2(
     store: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
