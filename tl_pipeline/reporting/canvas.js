@@ -120,7 +120,12 @@ class View {
         for (let i = 0; i < side; i++) {
           const px = cx + i - half, a = cover[j * side + i] * strength;
           if (!a || px < 0 || px >= width) continue;
-          const p = 4 * (py * width + px), below = (data[p + 3] / 255) * (1 - a), all = a + below;
+          const p = 4 * (py * width + px);
+          if (!data[p + 3]) { // nothing to mix with
+            data[p] = rgb[0]; data[p + 1] = rgb[1]; data[p + 2] = rgb[2]; data[p + 3] = 255 * a;
+            continue;
+          }
+          const below = (data[p + 3] / 255) * (1 - a), all = a + below;
           data[p] = (rgb[0] * a + data[p] * below) / all;
           data[p + 1] = (rgb[1] * a + data[p + 1] * below) / all;
           data[p + 2] = (rgb[2] * a + data[p + 2] * below) / all;
