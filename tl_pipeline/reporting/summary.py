@@ -33,6 +33,8 @@ def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
             f"  live check: {count(parity['rows'], 'row')}, largest difference "
             f"{parity['max_difference']:.2g} of {parity['tolerance']:g} allowed"
         )
+    if extracted["shards_merged"]:
+        lines.append(f"  merged {count(extracted['shards_merged'], 'small shard')}")
     lines += [f"  note: {escape_text(note)}" for note in extracted["notes"]]
     lines += _failed(extracted)
     for key, what in (

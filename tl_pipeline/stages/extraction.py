@@ -33,6 +33,7 @@ class ExtractReport:
       parity: What the live check found.
       seconds: Wall time.
       seconds_saved: Reused rows at the store's recorded rate; None without a rate.
+      shards_merged: Small shards that were merged into larger ones.
       notes: Sentences on what was found odd in the dataset.
       duplicate_ids: Groups of ids with the same bytes.
       conflicts: Those of them with different targets.
@@ -60,6 +61,7 @@ class ExtractReport:
     parity: Mapping[str, Json]
     seconds: float
     seconds_saved: float | None
+    shards_merged: int
     notes: tuple[str, ...]
     duplicate_ids: tuple[tuple[str, ...], ...]
     conflicts: tuple[tuple[str, ...], ...]

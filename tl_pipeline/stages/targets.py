@@ -14,6 +14,7 @@ from tl_pipeline.stages.inputs import Inputs
 from tl_pipeline.stages.lanes import Lane
 from tl_pipeline.stages.parity import check_parity
 from tl_pipeline.stages.provenance import describe_versions
+from tl_pipeline.store.merge import Merged
 from tl_pipeline.store.plan import Group
 from tl_pipeline.store.schema import FeatureInfo
 from tl_pipeline.store.space import foresee_store, make_store
@@ -32,6 +33,7 @@ class Target:
       examples: The examples whose rows it should hold.
       versions: What computes rows now.
       lanes: What was computed so far.
+      merged: What became of small shards.
       parity: The record of the last live check.
     """
 
@@ -42,6 +44,7 @@ class Target:
     examples: Examples
     versions: Mapping[str, str]
     lanes: list[Lane] = dataclasses.field(default_factory=list)
+    merged: Merged = Merged(0, 0)
     parity: Mapping[str, Json] = dataclasses.field(default_factory=dict)
 
     @property
@@ -81,6 +84,10 @@ class Target:
             versions=self.versions,
         )
         return self.parity
+
+    def merge(self) -> None:
+        """Merges the small shards of many extractions."""
+        self.merged = self.store.merge()
 
     def record_extraction(self, seconds: float, source: str) -> None:
         """Keeps in the store's history how fast rows were computed, and of what."""

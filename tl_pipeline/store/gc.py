@@ -17,7 +17,7 @@ from tl_pipeline.digest import Json
 from tl_pipeline.errors import RequestError
 from tl_pipeline.files import write_atomically
 from tl_pipeline.store.history import (
-    add_collection,
+    add_dropped,
     add_parity,
     covered_shards,
     dropped_shards,
@@ -117,7 +117,7 @@ def collect_garbage(path: Path, *, keep: int = KEEP) -> tuple[Manifest, GcPlan]:
     covered = covered_shards(path)
     # So that `verify` knows them for leftovers if we are killed before they are gone.
     if not dropped_shards(path).issuperset(plan.removed):
-        add_collection(path, plan.removed)
+        add_dropped(path, "collection", plan.removed)
     shards: list[ShardEntry] = []
     vouched: list[str] = []
     for entry in manifest.shards:

@@ -1,4 +1,4 @@
-"""What happened to a store: extractions, checks against live rows, collections.
+"""What happened to a store: extractions, live checks, collections, merges.
 
 None of it decides what the store holds, so none of it is in the manifest, which stays
 byte-equal however an extraction was interrupted.
@@ -26,17 +26,23 @@ def add_parity(path: Path, record: Mapping[str, Json]) -> None:
     _add(path, {**record, "event": "parity"})
 
 
-def add_collection(path: Path, dropped: Iterable[str]) -> None:
-    """Adds the record of a collection that is about to drop shards of these names."""
-    _add(path, {"dropped": list(dropped), "event": "collection"})
+def add_dropped(path: Path, event: str, dropped: Iterable[str]) -> None:
+    """Adds the record of what is about to drop shards of these names.
+
+    Args:
+      path: The store's folder.
+      event: `"collection"` or `"merge"`.
+      dropped: The shards' names.
+    """
+    _add(path, {"dropped": list(dropped), "event": event})
 
 
 def dropped_shards(path: Path) -> set[str]:
-    """Returns the names of the shards that some collection dropped."""
+    """Returns the names of the shards that some collection or merge dropped."""
     return {
         str(name)
         for record in read_history(path)
-        if record.get("event") == "collection"
+        if record.get("event") in ("collection", "merge")
         and isinstance(names := record.get("dropped"), list)
         for name in names
     }

@@ -10,7 +10,7 @@ from tl_pipeline.digest import Json, json_digest
 from tl_pipeline.examples import Examples
 from tl_pipeline.spec import PLAIN_RECIPE, check_same_spec
 from tl_pipeline.store import failures as failing
-from tl_pipeline.store import gc, history, schema, writer
+from tl_pipeline.store import gc, history, merge, schema, writer
 from tl_pipeline.store import rows as tables
 from tl_pipeline.store.describe import describe_store
 from tl_pipeline.store.failures import Failure
@@ -30,8 +30,7 @@ class FeatureStore:
 
         with store.lock():
             for group in store.plan(content, ["pool"]):
-                for i, rows in enumerate(group.ranges):
-                    ...  # compute the features of group.content[rows]
+                for i, rows in enumerate(group.ranges):  # of group.content
                     store.commit(group, i, content=..., arrays=..., failed=..., ...)
             store.commit_snapshot(examples)
     """
@@ -122,7 +121,8 @@ class FeatureStore:
             self._locked = True
             try:
                 self.reload()
-                self.sweep()
+                with self._writing():
+                    writer.sweep_leftovers(self.path, self.manifest)
                 yield
             finally:
                 self._locked = False
@@ -253,15 +253,16 @@ class FeatureStore:
         self._become(manifest)
         return plan
 
-    def sweep(self) -> list[str]:
-        """Removes what a killed writer left behind, and returns the names."""
+    def merge(self, *, most: int = merge.MOST_SMALL) -> merge.Merged:
+        """Merges small shards where there are many; see `merge_small_shards`."""
         with self._writing():
-            return writer.sweep_leftovers(self.path, self.manifest)
+            manifest, merged = merge.merge_small_shards(self.path, most=most)
+        self._become(manifest)
+        return merged
 
     def reload(self) -> None:
         """Reads the manifest again, to see what other processes committed."""
-        manifest = read_manifest(self.path)
-        if manifest != self.manifest:
+        if (manifest := read_manifest(self.path)) != self.manifest:
             self._become(manifest)
 
     def snapshots(self) -> tuple[SnapshotEntry, ...]:
@@ -347,11 +348,10 @@ class FeatureStore:
         """Returns the examples that gave no row, with reasons."""
         return failing.standing_failures(self.path, self.manifest)
 
-    def has_parity(self, shards: Iterable[str] | None = None) -> bool:
-        """Tells whether parity records cover some shards, by default all of them."""
-        if shards is None:
-            shards = [shard.name for shard in self.manifest.shards]
-        return history.covered_shards(self.path).issuperset(shards)
+    def has_parity(self) -> bool:
+        """Tells whether parity records cover all shards."""
+        covered = history.covered_shards(self.path)
+        return covered.issuperset(shard.name for shard in self.manifest.shards)
 
     def recorded_rate(self) -> float | None:
         """Returns the rows a second of the store's largest extraction, or None."""

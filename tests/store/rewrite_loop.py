@@ -1,6 +1,7 @@
-"""Kills a collection with SIGKILL at each of its steps, or at random moments.
+"""Kills a collection, or a merge, with SIGKILL at each step or at random moments.
 
-Run by `test_gc.py` as a process of its own, as `crash_loop.py` is. Prints JSON.
+Run by `test_gc.py` and `test_merge.py` as a process of its own, as `crash_loop.py` is.
+Prints JSON.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from crash_loop import Steps, check_state, in_child
 from tl_pipeline.store.store import FeatureStore, open_store
 
 
-def make_store(root: Path) -> FeatureStore:
+def make_collectable(root: Path) -> FeatureStore:
     """Makes a store with shards to keep, to write anew, and to remove, also last."""
     content = toy.make_content(40)
     content[:2, 0] = 3  # do not decode: one stays in use, one does not
@@ -34,10 +35,33 @@ def make_store(root: Path) -> FeatureStore:
     return store
 
 
+def make_mergeable(root: Path) -> FeatureStore:
+    """Makes a store with many small shards, some of them checked, and a large one."""
+    content = toy.make_content(28)
+    content[:, :3] = 0  # none fails
+    store = toy.make_store(root)
+    for start, stop in (*((i, i + 2) for i in range(0, 20, 2)), (20, 28)):
+        with store.lock():
+            toy.fill(store, content[start:stop])
+            if start == 8:
+                names = [shard.name for shard in store.manifest.shards]
+                store.record_parity({"shards": names})
+    return store
+
+
 def collect(path: Path) -> None:
     store = open_store(path)
     with store.lock():
         store.collect(keep=1)
+
+
+def merge(path: Path) -> None:
+    store = open_store(path)
+    with store.lock():
+        store.merge(most=3)
+
+
+WORK = {"gc": (make_collectable, collect), "merge": (make_mergeable, merge)}
 
 
 def read_all(path: Path) -> dict[str, bytes]:
@@ -47,10 +71,12 @@ def read_all(path: Path) -> dict[str, bytes]:
 
 def main() -> None:
     options = argparse.ArgumentParser()
+    options.add_argument("what", choices=WORK)
     options.add_argument("folder", type=Path)
     options.add_argument("--random", type=int, default=0)
     arguments = options.parse_args()
     folder = arguments.folder
+    make_store, rewrite = WORK[arguments.what]
     fresh = make_store(folder / "fresh").path
     work = folder / "work"
 
@@ -61,7 +87,7 @@ def main() -> None:
     def count() -> None:
         steps = Steps(None)
         steps.install()
-        collect(work)
+        rewrite(work)
         os.write(writer, json.dumps(steps.names).encode())
 
     start = time.perf_counter()
@@ -83,7 +109,7 @@ def main() -> None:
         def killed(k: int = k) -> None:
             if not arguments.random:
                 Steps(k).install()
-            collect(work)
+            rewrite(work)
 
         pid = in_child(killed)
         if arguments.random:
@@ -92,7 +118,7 @@ def main() -> None:
         _, status = os.waitpid(pid, 0)
         kills += os.WIFSIGNALED(status)
         found = check_state(work)
-        _, status = os.waitpid(in_child(lambda: collect(work)), 0)
+        _, status = os.waitpid(in_child(lambda: rewrite(work)), 0)
         if status:
             found.append(f"the rerun ended with {status}")
         if read_all(work) != wanted:
