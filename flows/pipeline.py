@@ -27,9 +27,9 @@ from tl_pipeline.stages.pipeline import extract_step, summarize, train_step
     persist_result=False,
     task_run_name="extract {config[data][source]} with {config[backbone][name]}",
 )
-def extract_features(config: dict[str, Any]) -> dict[str, Any]:
+def extract_features(config: dict[str, Any], wait: bool = True) -> dict[str, Any]:
     """Computes the rows that the stores do not hold yet."""
-    return extract_step(config)
+    return extract_step(config, wait=wait)
 
 
 @task(
@@ -47,9 +47,12 @@ def train_heads(config: dict[str, Any], extracted: dict[str, Any]) -> dict[str, 
     flow_run_name="{config[data][source]} with {config[backbone][name]}",
     persist_result=False,
 )
-def pipeline(config: dict[str, Any]) -> dict[str, Any]:
-    """Runs the pipeline of one configuration, `PipelineConfig.to_json()`."""
-    extracted = extract_features(config)
+def pipeline(config: dict[str, Any], wait: bool = True) -> dict[str, Any]:
+    """Runs the pipeline of one configuration, `PipelineConfig.to_json()`.
+
+    With `wait` it waits for another process that writes the stores, else it fails.
+    """
+    extracted = extract_features(config, wait)
     trained = train_heads(config, extracted)
     summary = summarize(extracted, trained)
     create_markdown_artifact(make_markdown(summary), key="run", description="The run")

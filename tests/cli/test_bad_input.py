@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from tl_pipeline.cli.app import run_command
+from tl_pipeline.store.store import open_store
 
 Ask = Callable[..., str]
 
@@ -222,3 +223,26 @@ def extract_store(photos: Path, root: Path) -> str:
     argv = extract("--data", photos, "--store-root", root)
     assert run_command([str(word) for word in argv]) == 0
     return str(next(root.glob("pixels-*")))
+
+
+def test_who_does_not_wait_for_a_store_is_told_who_writes_it(ask: Ask, tmp_path: Path):
+    photos = make_photos(tmp_path / "photos", {"ants": 3, "bees": 3})
+    root = tmp_path / "stores"
+    store = extract_store(photos, root)
+    again = extract("--data", photos, "--store-root", root, "--no-wait")
+    config = tmp_path / "pipeline.toml"
+    config.write_text(
+        f'[data]\nsource = "{photos}"\n[backbone]\nname = "pixels"\n'
+        f'[store]\nroot = "{root}"\n[baselines]\nnames = []\n'
+    )
+    with open_store(store).lock():
+        said = {
+            ask(*command, code=1)
+            for command in (
+                again,
+                ("store", "gc", store, "--yes", "--no-wait"),
+                ("run", config, "--engine", "local", "--no-wait"),
+            )
+        }
+    (sentence,) = said  # the same words everywhere
+    assert f"being written by process {os.getpid()}" in sentence

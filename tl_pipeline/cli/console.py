@@ -10,10 +10,13 @@ from cyclopts import Parameter
 
 from tl_pipeline.digest import Json
 
-# The options that every reporting command shares.
+# The option that every reporting command has.
 AsJson = Annotated[
     bool, Parameter(name="--json", negative=(), help="print one JSON document")
 ]
+
+# Of the commands that write a store, which one process may at a time.
+Wait = Annotated[bool, Parameter(name="--wait", negative="--no-wait")]
 
 _SECONDS_BETWEEN_LINES = 10.0
 

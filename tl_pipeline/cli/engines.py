@@ -14,20 +14,21 @@ Engine = Literal["prefect", "local"]
 
 
 def run_engine(
-    engine: Engine, config: PipelineConfig, progress: Progress
+    engine: Engine, config: PipelineConfig, progress: Progress, *, wait: bool = True
 ) -> dict[str, Any]:
     """Runs a pipeline and returns its summary, the same from either engine."""
+    run = _run_local if engine == "local" else _run_flow
     with telling(progress):
-        return _run_local(config) if engine == "local" else _run_flow(config)
+        return run(config, wait)
 
 
-def _run_local(config: PipelineConfig) -> dict[str, Any]:
+def _run_local(config: PipelineConfig, wait: bool) -> dict[str, Any]:
     from tl_pipeline.stages.pipeline import run_local
 
-    return run_local(config)
+    return run_local(config, wait=wait)
 
 
-def _run_flow(config: PipelineConfig) -> dict[str, Any]:
+def _run_flow(config: PipelineConfig, wait: bool) -> dict[str, Any]:
     # The summary says what Prefect's log would say, and an error comes as one message.
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_LOGGING_LEVEL", "CRITICAL")
@@ -35,7 +36,7 @@ def _run_flow(config: PipelineConfig) -> dict[str, Any]:
     import flows.pipeline
 
     logging.getLogger("prefect").setLevel(logging.CRITICAL)
-    return flows.pipeline.pipeline(config.to_json())
+    return flows.pipeline.pipeline(config.to_json(), wait=wait)
 
 
 def check_flows() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from tl_pipeline.cli.console import AsJson, Console
+from tl_pipeline.cli.console import AsJson, Console, Wait
 from tl_pipeline.cli.engines import Engine, run_engine
 from tl_pipeline.config import load_config, make_config, write_template
 from tl_pipeline.errors import RequestError
@@ -104,6 +104,7 @@ def run(
     config: Path = Path("pipeline.toml"),
     *,
     engine: Engine = "prefect",
+    wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Run the whole pipeline: extract what is missing, train, report.
@@ -112,12 +113,13 @@ def run(
       config: The pipeline.toml; `tl-pipeline init` writes one.
       engine: prefect runs the flow on the configured server, or else on a temporary
         one; local runs the same stages without Prefect.
+      wait: Wait for another process that writes the stores, or fail.
     """
     from tl_pipeline.reporting.summary import describe_extract, describe_train
 
     console = Console(as_json=as_json)
     options = load_config(config)
-    summary: dict[str, Any] = run_engine(engine, options, console.progress())
+    summary: dict[str, Any] = run_engine(engine, options, console.progress(), wait=wait)
     console.say(*describe_extract(summary["extract"]), "")
     console.say(*describe_train(summary["train"]))
     console.result(summary)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from tl_pipeline.cli.console import AsJson, Console
+from tl_pipeline.cli.console import AsJson, Console, Wait
 from tl_pipeline.config import PipelineConfig, make_config
 
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
@@ -27,6 +27,7 @@ def extract(
     compute_dtype: str | None = None,
     retry_failed: Annotated[bool, Parameter(negative=())] = False,
     workers: int | None = None,
+    wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Run a dataset through a frozen backbone and cache its features.
@@ -48,6 +49,7 @@ def extract(
       compute_dtype: float32 or bfloat16.
       retry_failed: Try again what failed to decode before.
       workers: Decoding threads; default: one a core.
+      wait: Wait for another process that writes the store, or fail.
     """
     from tl_pipeline.data.sources import load_dataset
     from tl_pipeline.reporting.summary import describe_extract
@@ -86,6 +88,7 @@ def extract(
         test_size=config.data.test_size,
         retry_failed=retry_failed,
         workers=workers,
+        wait=wait,
         progress=console.progress(),
     )
     plain = report.to_json()

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from tl_pipeline.cli.console import AsJson, Console
+from tl_pipeline.cli.console import AsJson, Console, Wait
 from tl_pipeline.errors import StoreDamagedError
 
 
@@ -58,6 +58,7 @@ def gc(
     *,
     keep: int = 5,
     yes: Annotated[bool, Parameter(negative=())] = False,
+    wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
     """Drop the rows, snapshots and failures that no kept snapshot uses.
@@ -69,6 +70,7 @@ def gc(
       store: The store's folder.
       keep: Snapshots to keep of each dataset, the latest ones.
       yes: Drop them; else only say what would be dropped.
+      wait: Wait for another process that writes the store, or fail.
     """
     from tl_pipeline.store.gc import plan_gc
     from tl_pipeline.store.store import open_store
@@ -76,7 +78,7 @@ def gc(
     console = Console(as_json=as_json)
     if yes:
         opened = open_store(store)
-        with opened.lock(on_wait=lambda sentence: console.note([sentence])):
+        with opened.lock(wait=wait, on_wait=lambda said: console.note([said])):
             plan = opened.collect(keep=keep)
     else:
         plan = plan_gc(store, keep=keep)

@@ -53,6 +53,7 @@ def extract(
     n_test: int = 2000,
     retry_failed: bool = False,
     workers: int | None = None,
+    wait: bool = True,
     progress: Progress | None = None,
 ) -> ExtractReport:
     """Computes the rows of a dataset that its feature store does not hold yet.
@@ -71,6 +72,7 @@ def extract(
       n_test: Validation, and test, examples of that part.
       retry_failed: Whether to try again what failed to decode before.
       workers: Decoding threads; by default one a core.
+      wait: Whether to wait for another process that writes one of the stores.
       progress: What to tell as it goes on.
 
     Returns:
@@ -82,6 +84,7 @@ def extract(
       SpecMismatchError: The store holds another classifier's logits.
       ParityError: Committed rows differ from the same rows computed now.
       RoomError: What is missing does not fit on the disk or in memory.
+      StoreLockedError: Another process writes a store, and `wait` is False.
       StoreError: The store cannot be written.
     """
     begin = time.perf_counter()
@@ -105,7 +108,7 @@ def extract(
     with ExitStack() as locks:
         # In one order everywhere, so that two extractions never wait for each other.
         for target in sorted(targets, key=lambda target: target.store.path):
-            locks.enter_context(target.store.lock())
+            locks.enter_context(target.store.lock(wait=wait))
         # Again: another process may have held a lock until now.
         plans = [target.plan(retry_failed) for target in targets]
         # Once before anything is added to old rows, and once after.
@@ -117,6 +120,7 @@ def extract(
         for target in targets:
             if not target.store.has_parity():
                 target.store.record_parity(target.check_parity(parity_inputs))
+            target.merge()
             target.store.commit_snapshot(target.examples)
         main.store.record_unreadable(dataset.name, contents.unreadable)
         seconds = time.perf_counter() - begin
@@ -145,6 +149,7 @@ def extract(
         parity=main.parity,
         seconds=seconds,
         seconds_saved=reused / rate if rate else None,
+        shards_merged=main.merged.shards,
         notes=dataset.notes,
         duplicate_ids=tuple(map(tuple, find_duplicates(examples))),
         conflicts=tuple(map(tuple, find_conflicts(examples))),

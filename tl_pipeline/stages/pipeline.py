@@ -20,11 +20,12 @@ from tl_pipeline.stages.plan import PlanReport, plan
 from tl_pipeline.stages.train import train
 
 
-def extract_step(config: Mapping[str, Any]) -> dict[str, Any]:
+def extract_step(config: Mapping[str, Any], *, wait: bool = True) -> dict[str, Any]:
     """Extracts the dataset and its baselines; see `extract`.
 
     Args:
       config: `PipelineConfig.to_json()`.
+      wait: Whether to wait for another process that writes one of the stores.
 
     Returns:
       `ExtractReport.to_json()`.
@@ -33,7 +34,7 @@ def extract_step(config: Mapping[str, Any]) -> dict[str, Any]:
       TooManyFailuresError: More examples failed than `[data] max_failures` allows.
     """
     options = make_config(config, where="of this pipeline")
-    report = extract(**_request(options), progress=current_progress())
+    report = extract(**_request(options), wait=wait, progress=current_progress())
     check_failures(report, options.data.max_failures)
     return report.to_json()
 
@@ -97,10 +98,10 @@ def summarize(
     }
 
 
-def run_local(config: PipelineConfig) -> dict[str, Json]:
-    """Runs the pipeline in this process, without Prefect."""
+def run_local(config: PipelineConfig, *, wait: bool = True) -> dict[str, Json]:
+    """Runs the pipeline in this process, without Prefect; `wait` as `extract_step`."""
     plain = config.to_json()
-    extracted = extract_step(plain)
+    extracted = extract_step(plain, wait=wait)
     trained = train_step(plain, extracted)
     return summarize(extracted, trained)
 
