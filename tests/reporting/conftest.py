@@ -18,6 +18,7 @@ def extraction() -> dict[str, Any]:
         "examples": 398,
         "rows_reused": 380,
         "rows_computed": 12,
+        "shards_merged": 34,
         "duplicates": 2,
         "failures": [
             {"id": f"bees/{i}.jpg", "reason": "truncated", "kind": "decode"}
