@@ -5,6 +5,7 @@ name by one rename; then the folder is synced too, without which the rename itse
 be lost. Temporary names begin with `.tmp-`, so that a sweep can tell them.
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -43,6 +44,22 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and its missing parents, whose names then survive a crash.
+
+    Raises:
+      OSError: One of them cannot be made.
+    """
+    for path in reversed((folder, *folder.parents)):
+        made = not path.is_dir()
+        if made:
+            path.mkdir(exist_ok=True)
+        # Also what is there: whoever made it may have been killed before its sync.
+        # Of folders that are not ours that is more than we are owed.
+        with contextlib.suppress(*([] if made else [OSError])):
+            sync_folder(path.parent)
 
 
 def write_json(path: Path, value: Json) -> None:

@@ -14,7 +14,12 @@ import numpy as np
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import StoreError
 from tl_pipeline.examples import Examples
-from tl_pipeline.files import TEMPORARY_PREFIX, sync_folder, write_atomically
+from tl_pipeline.files import (
+    TEMPORARY_PREFIX,
+    make_folder,
+    sync_folder,
+    write_atomically,
+)
 from tl_pipeline.store.failures import (
     Failure,
     merge_failures,
@@ -81,9 +86,7 @@ def create_store(
     """
     with writing(path):
         for folder in (path, path / SHARDS, path / SNAPSHOTS):
-            if not folder.is_dir():
-                folder.mkdir(parents=True, exist_ok=True)
-                sync_folder(folder.parent)
+            make_folder(folder)
         # Two may come here at once: the second finds the first one's manifest.
         with hold_lock(path, wait=wait, on_wait=on_wait):
             if not (path / MANIFEST).exists():
