@@ -7,7 +7,11 @@ from types import ModuleType
 
 import pytest
 
-collect_ignore = ["crash_loop.py", "gc_loop.py"]  # scripts, run in own processes
+collect_ignore = [
+    "crash_loop.py",
+    "gc_loop.py",
+    "mutant_loop.py",
+]  # scripts, run in own processes
 
 
 @pytest.fixture(scope="session")

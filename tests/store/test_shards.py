@@ -88,13 +88,13 @@ def test_it_reads_like_a_document(toy, tmp_path):
     with h5py.File(path) as file:
         assert sorted(file) == ["content_digest", "features", "view"]
         assert set(file["view"][...]) == {2}
-        assert file.attrs["recipe"] == "flip"
-        assert '"backbone":"toy"' in file.attrs["spec"]
-        assert '"platform":"toy"' in file.attrs["versions"]
+        assert file.attrs["recipe"] == b"flip"
+        assert b'"backbone":"toy"' in file.attrs["spec"]
+        assert b'"platform":"toy"' in file.attrs["versions"]
         logits = file["features/logits"]
-        assert logits.attrs["classifier"] == "c" * 64
-        assert logits.attrs["units"] == "dimensionless activations"
-        assert "backbone toy, [rows, 5] float16" in logits.attrs["description"]
+        assert logits.attrs["classifier"] == b"c" * 64
+        assert logits.attrs["units"] == b"dimensionless activations"
+        assert b"backbone toy, [rows, 5] float16" in logits.attrs["description"]
         assert logits.fletcher32 and logits.chunks == (20, 5)
         assert logits.compression is None
 

@@ -53,8 +53,8 @@ def test_it_reads_like_a_document(toy, tmp_path):
     with h5py.File(tmp_path / entry.name) as file:
         assert file["id"].asstr()[0] == "00000.png"
         assert file["split"].asstr()[:3].tolist() == ["train", "val", "test"]
-        assert file.attrs["dataset"] == "toy"
-        assert "targets and splits" in file.attrs["description"]
+        assert file.attrs["dataset"] == b"toy"
+        assert b"targets and splits" in file.attrs["description"]
         for dataset in file.values():
             assert dataset.attrs["description"]
             assert dataset.fletcher32

@@ -83,6 +83,27 @@ def _walk(
             )
 
 
+def read_text(file: h5py.File, name: str, *, what: str) -> str:
+    """Returns a text attribute at the root of a file.
+
+    Raises:
+      StoreDamagedError: It is absent, or no text of fixed length in UTF-8: of variable
+        length it could lead HDF5 round in circles, so that is not even read.
+    """
+    if name in file.attrs:
+        kind = h5py.check_string_dtype(file.attrs.get_id(name).dtype)
+        if kind and kind.length is not None:
+            value = file.attrs[name]
+            try:
+                if isinstance(value, bytes):
+                    return value.decode()
+            except UnicodeDecodeError:
+                pass
+    raise StoreDamagedError(
+        f"{what} has no text attribute {name} as a store writes it."
+    )
+
+
 def check_dataset(
     file: h5py.File, name: str, *, shape: tuple[int, ...], dtype: str, what: str
 ) -> h5py.Dataset:

@@ -246,6 +246,8 @@ def _shard(value: dict[str, Any]) -> ShardEntry:
     # Bounds every later allocation by the size of a file that has to exist.
     if entry.keys_offset + 32 * entry.rows > entry.bytes:
         raise ValueError(f"shard {entry.name} is too small for its rows")
+    if entry.largest.keys() != set(entry.features):
+        raise ValueError(f"shard {entry.name} has magnitudes of other features")
     return entry
 
 

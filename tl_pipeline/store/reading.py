@@ -20,7 +20,7 @@ import numpy as np
 
 from tl_pipeline.digest import Json, bytes_digest
 from tl_pipeline.errors import StoreDamagedError, StoreError
-from tl_pipeline.store.guards import check_contents, check_dataset
+from tl_pipeline.store.guards import check_contents, check_dataset, read_text
 from tl_pipeline.store.manifest import ShardEntry
 from tl_pipeline.store.schema import FEATURES, FeatureInfo
 
@@ -66,8 +66,11 @@ def read_keys(path: Path, entry: ShardEntry) -> np.ndarray:
       FileNotFoundError: There is no such file.
       StoreDamagedError: They are not the committed ones.
     """
-    keys = np.empty((entry.rows, 32), np.uint8)
     with _opened(path) as descriptor:
+        found = os.fstat(descriptor).st_size
+        if found != entry.bytes:  # before an array is made on the manifest's word
+            raise _damaged(path, f"it has {found:,} bytes instead of {entry.bytes:,}")
+        keys = np.empty((entry.rows, 32), np.uint8)
         complete = _fill(keys, descriptor, entry.keys_offset)
     if not complete or bytes_digest(keys.data) != entry.keys_sha256:
         raise _damaged(path, "its content digests are not the committed ones")
@@ -127,7 +130,7 @@ def read_versions(path: Path, entry: ShardEntry) -> dict[str, Json]:
     """
     data = read_verified(path, sha256=entry.sha256, size=entry.bytes)
     with parsed(path, data) as file:
-        return dict(json.loads(str(file.attrs["versions"])))
+        return dict(json.loads(read_text(file, "versions", what=str(path))))
 
 
 def read_layouts(
@@ -236,7 +239,14 @@ def parsed(path: Path, data: bytes) -> Iterator[h5py.File]:
     except StoreError:
         raise
     # What h5py raises for a file that is not HDF5, or not all of it.
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        KeyError,
+        OSError,
+        RuntimeError,
+        TypeError,
+        ValueError,
+    ) as error:
         raise _damaged(path, f"HDF5 cannot read it: {error}") from error
 
 

@@ -2,8 +2,8 @@
 
 Every HDF5 file is written whole, in memory, with the same bytes for the same content:
 no time stamps, no compression, whole rows a chunk, a Fletcher-32 sum a chunk. Text is
-UTF-8: fixed length in datasets (variable length has no checksum), as root attributes
-of variable length.
+UTF-8 of fixed length, in datasets and in attributes: variable length has no checksum,
+and HDF5 never returns from reading one whose heap is damaged.
 """
 
 import math
@@ -133,8 +133,15 @@ def add_dataset(
         chunk = min(max(CHUNK_BYTES // row_bytes, 1), len(rows))
         layout = {"chunks": (chunk, *rows.shape[1:]), "fletcher32": True}
     dataset = group.create_dataset(name, data=rows, track_times=False, **layout)
-    dataset.attrs["description"] = description
+    add_text(dataset, "description", description)
     return dataset
+
+
+def add_text(item: h5py.File | h5py.Group | h5py.Dataset, name: str, text: str) -> None:
+    """Writes a text attribute of fixed length, which `h5dump` shows as it is."""
+    data = text.encode()
+    kind = h5py.string_dtype("utf-8", max(len(data), 1))
+    item.attrs.create(name, np.array(data, kind), dtype=kind)
 
 
 def cast_rows(rows: np.ndarray, dtype: str) -> np.ndarray:

@@ -21,6 +21,7 @@ from tl_pipeline.store.schema import (
     VIEW,
     FeatureInfo,
     add_dataset,
+    add_text,
     row_magnitudes,
 )
 
@@ -60,14 +61,19 @@ def build_shard(
     # Through BytesIO: 0.7 GB/s, where HDF5's own in-memory files reach 0.45.
     with h5py.File(buffer, "w") as file:
         file.attrs["schema"] = SCHEMA_VERSION
-        file.attrs["description"] = (
-            "A shard of a feature store: row i of every dataset in /features was "
-            "computed from the example whose bytes have the SHA-256 in row i of "
-            f"/{CONTENT}. Targets, splits and ids are in the store's snapshots."
+        add_text(
+            file,
+            "description",
+            "A shard of a feature store, written by tl-pipeline: row i of every "
+            "dataset in /features was computed from the example whose bytes have the "
+            f"SHA-256 in row i of /{CONTENT}. How is in `spec` (the backbone, the "
+            "digest of its weights, the preprocessing; rows of equal specs can be "
+            "mixed), by what is in `versions`. Targets, splits and ids are in the "
+            "files of the folder snapshots, beside this one.",
         )
-        file.attrs["spec"] = canonical_json(spec)
-        file.attrs["recipe"] = recipe
-        file.attrs["versions"] = canonical_json(versions)
+        add_text(file, "spec", canonical_json(spec))
+        add_text(file, "recipe", recipe)
+        add_text(file, "versions", canonical_json(versions))
         keys = add_dataset(
             file, CONTENT, content, "SHA-256 of the example's bytes, 32 bytes a row"
         )
@@ -82,9 +88,10 @@ def build_shard(
             dataset = add_dataset(
                 group, name, arrays[name], _describe(name, spec, infos[name])
             )
-            dataset.attrs["units"] = "dimensionless activations"
-            if infos[name].classifier is not None:
-                dataset.attrs["classifier"] = infos[name].classifier
+            add_text(dataset, "units", "dimensionless activations")
+            classifier = infos[name].classifier
+            if classifier is not None:
+                add_text(dataset, "classifier", classifier)
         file.flush()
         offset = keys.id.get_chunk_info(0).byte_offset
     data = buffer.getbuffer()

@@ -17,7 +17,7 @@ from tl_pipeline.examples import SPLITS, Examples
 from tl_pipeline.spec import SCHEMA_VERSION
 from tl_pipeline.store.manifest import SnapshotEntry
 from tl_pipeline.store.reading import read_table
-from tl_pipeline.store.schema import CONTENT, add_dataset, file_stem
+from tl_pipeline.store.schema import CONTENT, add_dataset, add_text, file_stem
 
 
 def build_snapshot(examples: Examples) -> tuple[memoryview, SnapshotEntry]:
@@ -30,12 +30,15 @@ def build_snapshot(examples: Examples) -> tuple[memoryview, SnapshotEntry]:
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs["schema"] = SCHEMA_VERSION
-        file.attrs["description"] = (
-            "A snapshot: the examples of a dataset, one a row, with the targets and "
-            "splits of one moment. Features are in the shards, by content digest."
+        add_text(
+            file,
+            "description",
+            "A snapshot, written by tl-pipeline: the examples of a dataset, one a row, "
+            "with the targets and splits of one moment. Their features are in the "
+            f"files of the folder shards, beside this one, by /{CONTENT}.",
         )
-        file.attrs["dataset"] = examples.dataset
-        file.attrs["digest"] = digest
+        add_text(file, "dataset", examples.dataset)
+        add_text(file, "digest", digest)
         add_dataset(file, "id", _to_text("id", examples.ids), "The example's id")
         add_dataset(file, CONTENT, examples.content, "SHA-256 of the example's bytes")
         add_dataset(
@@ -56,12 +59,14 @@ def build_snapshot(examples: Examples) -> tuple[memoryview, SnapshotEntry]:
             _to_text("group", examples.groups),
             "Examples of a group are never split; empty where `grouped` is 0",
         )
-        for name, values in (
-            ("labeled", examples.targets),
-            ("grouped", examples.groups),
+        for name, what, values in (
+            ("labeled", "target", examples.targets),
+            ("grouped", "group", examples.groups),
         ):
             present = np.array([value is not None for value in values], np.uint8)
-            add_dataset(file, name, present, "1 where there is one, else 0")
+            add_dataset(
+                file, name, present, f"1 where the example has a {what}, else 0"
+            )
     data = buffer.getbuffer()
     entry = SnapshotEntry(
         dataset=examples.dataset,

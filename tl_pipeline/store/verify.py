@@ -11,7 +11,7 @@ from tl_pipeline.errors import StoreError
 from tl_pipeline.files import TEMPORARY_PREFIX
 from tl_pipeline.store.describe import count_bytes
 from tl_pipeline.store.failures import is_named, missing_reasons, read_failures
-from tl_pipeline.store.guards import check_dataset
+from tl_pipeline.store.guards import check_dataset, read_text
 from tl_pipeline.store.history import dropped_shards, read_history
 from tl_pipeline.store.index import sort_unique
 from tl_pipeline.store.manifest import Manifest, ShardEntry, read_manifest
@@ -229,7 +229,9 @@ def _is_own_shard(file: Path, manifest: Manifest) -> bool:
         if not file.stem.endswith(f"-{short_digest(bytes_digest(data))}"):
             return False
         with parsed(file, data) as opened:
-            return opened.attrs["spec"] == canonical_json(manifest.spec)
+            return read_text(opened, "spec", what=str(file)) == canonical_json(
+                manifest.spec
+            )
     except OSError:  # a damaged file is one too
         return False
 
