@@ -9,6 +9,8 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable
 
+import numpy as np
+
 from tl_pipeline.examples import Examples
 
 
@@ -41,21 +43,26 @@ def compare_examples(older: Examples, newer: Examples) -> Changes:
     Groups are not compared: they decide the split, which is.
     """
     old = {id: row for row, id in enumerate(older.ids)}
-    new = {id: row for row, id in enumerate(newer.ids)}
-    gone, come = sorted(old.keys() - new.keys()), sorted(new.keys() - old.keys())
+    known = set(newer.ids)
+    gone = [(id, row) for id, row in old.items() if id not in known]
+    come = [(id, row) for row, id in enumerate(newer.ids) if id not in old]
     renamed = _pair(
-        ((older.content[old[id]].tobytes(), id) for id in gone),
-        ((newer.content[new[id]].tobytes(), id) for id in come),
+        [(older.content[row].tobytes(), row) for _, row in gone],
+        [(newer.content[row].tobytes(), row) for _, row in come],
     )
-    left, right = {a for a, _ in renamed}, {b for _, b in renamed}
-    pairs = [(old[id], new[id], False) for id in old.keys() & new.keys()]
-    pairs += [(old[a], new[b], True) for a, b in renamed]
-    pairs.sort(key=lambda pair: pair[1])
+    left, right = {i for i, _ in renamed}, {j for _, j in renamed}
+    was = np.array([old.get(id, -1) for id in newer.ids], np.int64)
+    for i, j in renamed:
+        was[j] = i
+    rows = np.flatnonzero(was >= 0)
+    same = (older.content[was[rows]] == newer.content[rows]).all(axis=1)
 
     changed, relabeled, moved, unchanged = [], [], [], 0
-    for i, j, has_new_id in pairs:
-        id, touched = newer.ids[j], has_new_id
-        if older.content[i].tobytes() != newer.content[j].tobytes():
+    for i, j, is_same in zip(
+        was[rows].tolist(), rows.tolist(), same.tolist(), strict=True
+    ):
+        id, touched = newer.ids[j], j in right
+        if not is_same:
             changed.append(id)
             touched = True
         elif older.targets[i] != newer.targets[j]:
@@ -67,24 +74,24 @@ def compare_examples(older: Examples, newer: Examples) -> Changes:
         unchanged += not touched
     return Changes(
         unchanged=unchanged,
-        added=tuple(id for id in come if id not in right),
-        removed=tuple(id for id in gone if id not in left),
+        added=tuple(id for id, row in come if row not in right),
+        removed=tuple(id for id, row in gone if row not in left),
         changed=tuple(changed),
-        renamed=tuple(sorted(renamed, key=lambda pair: pair[1])),
+        renamed=tuple((older.ids[i], newer.ids[j]) for i, j in renamed),
         relabeled=tuple(relabeled),
         moved=tuple(moved),
     )
 
 
 def _pair(
-    gone: Iterable[tuple[bytes, str]], come: Iterable[tuple[bytes, str]]
-) -> list[tuple[str, str]]:
-    """Pairs ids of the same content, in order where several share it."""
-    by_content: dict[bytes, list[str]] = defaultdict(list)
-    for content, id in gone:
-        by_content[content].append(id)
+    gone: Iterable[tuple[bytes, int]], come: Iterable[tuple[bytes, int]]
+) -> list[tuple[int, int]]:
+    """Pairs rows of the same content, in order where several share it."""
+    by_content: dict[bytes, list[int]] = defaultdict(list)
+    for content, row in gone:
+        by_content[content].append(row)
     pairs = []
-    for content, id in come:
+    for content, row in come:
         if by_content.get(content):
-            pairs.append((by_content[content].pop(0), id))
+            pairs.append((by_content[content].pop(0), row))
     return pairs
