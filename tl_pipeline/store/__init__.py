@@ -1,5 +1,7 @@
 """The HDF5 feature store: rows of a frozen backbone, computed once, never wrong."""
 
+from tl_pipeline.store.batches import Batch as Batch
+from tl_pipeline.store.batches import Batches as Batches
 from tl_pipeline.store.catalog import list_stores as list_stores
 from tl_pipeline.store.failures import Failure as Failure
 from tl_pipeline.store.gc import GcPlan as GcPlan

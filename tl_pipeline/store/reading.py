@@ -80,10 +80,34 @@ def read_keys(path: Path, entry: ShardEntry) -> np.ndarray:
 def read_rows(
     path: Path, entry: ShardEntry, feature: str, info: FeatureInfo
 ) -> np.ndarray:
-    """Reads all rows of a feature in a shard.
+    """Reads all rows of a feature in a shard, [rows, ...]; see `read_span`."""
+    return read_span(path, entry, feature, info, 0, entry.rows)
+
+
+def read_span(
+    path: Path,
+    entry: ShardEntry,
+    feature: str,
+    info: FeatureInfo,
+    start: int,
+    stop: int,
+    *,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """Reads consecutive rows of a feature in a shard.
+
+    Args:
+      path: The shard's file.
+      entry: The shard.
+      feature: The feature's name.
+      info: What the feature's rows look like.
+      start: The first row.
+      stop: The row after the last one.
+      out: [stop - start, ...] C-ordered, of the feature's dtype, to be filled; a new
+        array by default.
 
     Returns:
-      [rows, ...] of the feature's shape and dtype.
+      [stop - start, ...] of the feature's shape and dtype.
 
     Raises:
       FileNotFoundError: There is no such file.
@@ -109,15 +133,23 @@ def read_rows(
             data = _read_verified(path, descriptor, entry.sha256, entry.bytes)
             with parsed(path, data) as file:
                 name = f"{FEATURES}/{feature}"
-                return check_dataset(
+                dataset = check_dataset(
                     file, name, shape=shape, dtype=info.dtype, what=str(path)
-                )[...]
-        rows = np.empty(shape, info.dtype)
-        for place, offset in enumerate(layout.offsets):
-            start = place * layout.chunk_rows
+                )
+                if out is None:
+                    return dataset[start:stop]
+                out[...] = dataset[start:stop]
+                return out
+        rows = np.empty((stop - start, *info.shape), info.dtype) if out is None else out
+        at = start
+        while at < stop:
+            place, skipped = divmod(at, layout.chunk_rows)
+            end = min(stop, at - skipped + layout.chunk_rows)
+            offset = layout.offsets[place] + skipped * info.row_bytes
             # Four bytes of checksum follow each chunk; the whole file was checked.
-            if not _fill(rows[start : start + layout.chunk_rows], descriptor, offset):
+            if not _fill(rows[at - start : end - start], descriptor, offset):
                 raise _damaged(path, "it ends within a chunk")
+            at = end
         return rows
 
 

@@ -101,11 +101,9 @@ def read_features(lookup: Lookup, feature: str, examples: Examples) -> Rows:
       StoreError: Some examples were never computed.
       StoreDamagedError: A shard is not the committed one.
     """
-    places = lookup.index(feature).find(examples.content)
+    places = find_places(lookup, feature, examples, np.arange(len(examples)))
     found = np.flatnonzero(places >= 0)
     absent = np.flatnonzero(places < 0).tolist()
-    if absent:
-        _check_failed(lookup, feature, examples, absent)
     table = examples.take(found)
     return Rows(
         features=lookup.read(feature, places[found]),
@@ -118,17 +116,51 @@ def read_features(lookup: Lookup, feature: str, examples: Examples) -> Rows:
     )
 
 
+def find_places(
+    lookup: Lookup, feature: str, examples: Examples, rows: np.ndarray
+) -> np.ndarray:
+    """Finds rows of an example table in a feature's index.
+
+    Args:
+      lookup: Where to look.
+      feature: The feature's name.
+      examples: The table.
+      rows: [n] int64 positions in it.
+
+    Returns:
+      [n] int64 places in the index, -1 where an example failed.
+
+    Raises:
+      FileNotFoundError: A shard that the manifest names is not there.
+      StoreError: Some examples were never computed.
+    """
+    places = lookup.index(feature).find(examples.content[rows])
+    absent = rows[places < 0].tolist()
+    if absent:
+        _check_failed(lookup, feature, examples, absent, len(rows))
+    return places
+
+
+def split_rows(examples: Examples, split: str | None) -> np.ndarray:
+    """Returns the [n] int64 positions of a split's examples, or all for None.
+
+    Raises:
+      RequestError: There is no split of this name.
+    """
+    if split is None:
+        return np.arange(len(examples))
+    if split not in SPLITS:
+        raise RequestError(f"Asked for split {split!r}; known are {', '.join(SPLITS)}.")
+    return np.flatnonzero(np.array(examples.splits) == split)
+
+
 def take_split(examples: Examples, split: str | None) -> Examples:
     """Returns the examples of a split, or all of them for None.
 
     Raises:
       RequestError: There is no split of this name.
     """
-    if split is None:
-        return examples
-    if split not in SPLITS:
-        raise RequestError(f"Asked for split {split!r}; known are {', '.join(SPLITS)}.")
-    return examples.take(np.flatnonzero(np.array(examples.splits) == split))
+    return examples if split is None else examples.take(split_rows(examples, split))
 
 
 def check_known(what: str, features: Iterable[str], known: Iterable[str]) -> None:
@@ -142,7 +174,7 @@ def check_known(what: str, features: Iterable[str], known: Iterable[str]) -> Non
 
 
 def _check_failed(
-    lookup: Lookup, feature: str, examples: Examples, absent: list[int]
+    lookup: Lookup, feature: str, examples: Examples, absent: list[int], asked: int
 ) -> None:
     """Raises `StoreError` if some absent examples are not known to have failed."""
     manifest = lookup.manifest
@@ -152,7 +184,7 @@ def _check_failed(
     if never:
         raise StoreError(
             f"Feature store {lookup.path} has no {feature} of {len(never):,} of the "
-            f"{len(examples):,} examples asked for, the first "
+            f"{asked:,} examples asked for, the first "
             f"{examples.ids[never[0]]}: extract {feature} of dataset "
             f"{examples.dataset} into it."
         )
