@@ -18,6 +18,7 @@ GROUND = (  # each may import those before it
     "digest",
     "arrays",
     "files",
+    "hdf5",
     "spec",
     "examples",
     "config",

@@ -9,7 +9,6 @@ The file comes from anywhere, so nothing is followed out of it and nothing is re
 its bytes do not hold.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,10 +16,10 @@ import h5py
 import numpy as np
 
 from tl_pipeline.errors import WeightsError
+from tl_pipeline.hdf5 import ForeignContentError, check_self_contained
 
 # HDF5's filters pack floats by far less; more is a file that wants to fill memory.
 MAX_COMPRESSION = 100
-MAX_OBJECTS = 100_000
 
 _Kind = TypeVar("_Kind", h5py.Group, h5py.Dataset)
 
@@ -34,7 +33,7 @@ def read_keras_h5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """
     try:
         with h5py.File(path, "r") as file:
-            check_self_contained(file, path)
+            _check(file, path)
             return _read_layers(file, path), {}
     except WeightsError:
         raise
@@ -45,65 +44,11 @@ def read_keras_h5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
         ) from error
 
 
-def check_self_contained(file: h5py.File, path: Path) -> None:
-    """Raises unless every object is in the file, and as large as it says.
-
-    Raises:
-      WeightsError: A soft or external link, external or virtual storage, a dtype that
-        is no plain number, or a dataset that declares more than the file holds.
-    """
-    for name, group, key in _walk(file):
-        link = group.get(key, getlink=True)
-        if not isinstance(link, h5py.HardLink):
-            raise _refusal(path, name, f"it is a link ({type(link).__name__})")
-        item = group[key]
-        if isinstance(item, h5py.Dataset):
-            _check_dataset(item, name, path)
-
-
-def _check_dataset(dataset: h5py.Dataset, name: str, path: Path) -> None:
-    if dataset.external:
-        raise _refusal(path, name, "its values are in another file")
-    if dataset.is_virtual:
-        raise _refusal(path, name, "it is a view of other datasets")
-    if dataset.dtype.kind not in "fiub":
-        raise _refusal(path, name, f"its dtype is {dataset.dtype}")
-    declared, stored = dataset.nbytes, dataset.id.get_storage_size()
-    # Without a filter all bytes must be there: HDF5 reads those that are not as zeros.
-    packed = dataset.id.get_create_plist().get_nfilters() > 0
-    allowed = stored * MAX_COMPRESSION if packed else stored
-    if declared > allowed:
-        raise _refusal(
-            path, name, f"it declares {declared:,} bytes and the file holds {stored:,}"
-        )
-
-
-def _walk(file: h5py.File) -> Iterator[tuple[str, h5py.Group, str]]:
-    """Yields every link as (name, group, key), each group once, links unfollowed."""
-    seen = {_address(file)}
-    waiting: list[h5py.Group] = [file]
-    n_objects = 0
-    while waiting:
-        group = waiting.pop()
-        for key in group.keys():  # noqa: SIM118
-            n_objects += 1
-            if n_objects > MAX_OBJECTS:
-                raise WeightsError(
-                    f"Weights {file.filename} hold more than {MAX_OBJECTS:,} objects, "
-                    "which no network does."
-                )
-            yield f"{group.name}/{key}".replace("//", "/"), group, key
-            item = group[key]  # the caller has refused what is no hard link
-            if isinstance(item, h5py.Group):
-                address = _address(item)
-                if address not in seen:  # hard links may form a circle
-                    seen.add(address)
-                    waiting.append(item)
-
-
-def _address(group: h5py.Group) -> int:
-    """Returns where a group is in its file: the same for all of its names."""
-    return h5py.h5o.get_info(group.id).addr  # pyright: ignore[reportAttributeAccessIssue]
+def _check(file: h5py.File, path: Path) -> None:
+    try:
+        check_self_contained(file, kinds="fiub", most_packing=MAX_COMPRESSION)
+    except ForeignContentError as error:
+        raise _refusal(path, error.name, error.found) from None
 
 
 def _read_layers(file: h5py.File, path: Path) -> dict[str, np.ndarray]:
