@@ -26,14 +26,32 @@ class _Section(pydantic.BaseModel):
 class DataConfig(_Section):
     """The dataset: where its bytes are, and how it is split."""
 
-    source: Name = Field(description="a folder, or a built-in: builtin:digits")
-    name: Name | None = Field(None, description="default: the folder's name")
+    source: Name = Field(
+        description="a folder, a table, arrays, or a built-in: builtin:digits"
+    )
+    name: Name | None = Field(None, description="default: the folder's or file's name")
     exclude: tuple[Name, ...] = Field((), description="patterns of ids to leave out")
     val_size: Share = Field(0.15, description="share, where the data has no split")
     test_size: Share = Field(0.15, description="likewise")
     max_failures: Share = Field(
         0.01, description="share of examples that may fail before heads are not trained"
     )
+    path: Name | None = Field(
+        None, description="a table's column of image files; default: path, image, file"
+    )
+    target: Name | None = Field(None, description="likewise: target, label")
+    split: Name | None = Field(None, description="likewise: split")
+    group: Name | None = Field(
+        None, description="likewise: group, which is split as one"
+    )
+    id: Name | None = Field(None, description="likewise: id; else the path is the id")
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that have a name of their own, by role."""
+        roles = ("path", "target", "split", "group", "id")
+        named = {role: getattr(self, role) for role in roles}
+        return {role: name for role, name in named.items() if name is not None}
 
 
 class BackboneConfig(_Section):

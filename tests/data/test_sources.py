@@ -50,7 +50,10 @@ def test_a_name_that_cannot_be_part_of_a_file_name_is_refused(
         ("digits-shifted", "Did you mean builtin:digits-shifted?"),
         ("", "'': there is no such folder"),
         ("{}/photo", "Did you mean {}/photos?"),
-        ("{}/nowhere/photos", "there is no such folder. Name a folder, or one of"),
+        (
+            "{}/nowhere/photos",
+            "no such folder or file. Name a folder, a table, arrays, or one of",
+        ),
         ("{}/photos/cats/a.jpg", "it is a file"),
     ],
 )

@@ -15,6 +15,7 @@ def test_an_extraction_is_told_with_what_was_odd(summary: dict[str, Any]):
     )
     assert "  baseline pixels: computed 12" in lines
     assert "  live check: 8 rows, largest difference 1.5e-07 of 0.0001 allowed" in lines
+    assert "  merged 34 small shards" in lines
     assert "  failed: bees/0.jpg: truncated" in lines
     assert "  same bytes, other targets: ants/1.jpg, bees/1.jpg" in lines
 

@@ -87,7 +87,7 @@ def init(
 
     Args:
       path: The file to write.
-      data: The dataset: a folder, or a built-in.
+      data: The dataset: a folder, a table, arrays, or a built-in.
       backbone: The backbone's name.
       weights: A file, pretrained, or random:SEED.
       force: Replace a file that exists.

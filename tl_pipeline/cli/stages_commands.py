@@ -19,6 +19,11 @@ def extract(
     features: Names = None,
     dataset: str | None = None,
     exclude: Names = None,
+    path_column: str | None = None,
+    target_column: str | None = None,
+    split_column: str | None = None,
+    group_column: str | None = None,
+    id_column: str | None = None,
     store_root: str | None = None,
     store_dtype: str | None = None,
     batch_size: int | None = None,
@@ -35,12 +40,19 @@ def extract(
     Only rows that the store does not hold are computed.
 
     Args:
-      data: A folder, or a built-in such as builtin:digits.
+      data: A folder, a table (.csv, .parquet, .jsonl), arrays (.npz, .h5), or a
+        built-in such as builtin:digits.
       backbone: A name from `backbone ls`.
       weights: A file, pretrained, or random:SEED.
       features: Outputs to cache: pool, stage3:avg, logits, ...
       dataset: The dataset's name; default: the folder's.
       exclude: Patterns of ids to leave out.
+      path_column: A table's column of image files, or the array of images; default:
+        path, image or file; images or image.
+      target_column: Likewise of targets; default: target or label.
+      split_column: Likewise of train, val, test; default: split.
+      group_column: Likewise of groups, which are split as one; default: group.
+      id_column: Likewise of ids; default: id, else the path.
       store_root: The folder that holds the stores.
       store_dtype: float16 or float32.
       batch_size: Fixed when a store is made.
@@ -64,6 +76,11 @@ def extract(
             "exclude": exclude,
             "val_size": val_size,
             "test_size": test_size,
+            "path": path_column,
+            "target": target_column,
+            "split": split_column,
+            "group": group_column,
+            "id": id_column,
         },
         backbone={
             "name": backbone,
@@ -74,7 +91,12 @@ def extract(
         store={"root": store_root, "dtype": store_dtype, "batch_size": batch_size},
     )
     report = run_extract(
-        load_dataset(data, name=config.data.name, exclude=config.data.exclude),
+        load_dataset(
+            data,
+            name=config.data.name,
+            exclude=config.data.exclude,
+            columns=config.data.columns,
+        ),
         load_backbone(
             config.backbone.name,
             weights=config.backbone.weights,
@@ -167,7 +189,7 @@ def predict(
 
     Args:
       run: The run's folder.
-      source: A folder or one file.
+      source: A folder, a table, arrays, or one file.
       backbone: Must be the run's, which is the default.
       weights: Where the backbone's weights are now; must be the run's.
       workers: Decoding threads; default: one a core.

@@ -11,13 +11,13 @@ import functools
 import gzip
 import hashlib
 import importlib.util
-import io
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from tl_pipeline.data.dataset import Dataset, Item
+from tl_pipeline.data.npy import write_npy
 from tl_pipeline.errors import DatasetError
 
 RECIPE_VERSION = 1  # change it with anything that changes an example's bytes
@@ -90,7 +90,7 @@ def _list_digits(
     ]
 
     def read(item: Item) -> bytes:
-        return _npy_bytes(make(int(item.id.partition("/")[2])))
+        return write_npy(make(int(item.id.partition("/")[2])))
 
     ordered = sorted(items, key=lambda item: item.id)
     return Dataset(name, f"builtin:{name}", tuple(ordered), reader=read)
@@ -131,9 +131,3 @@ def _shift(digit: np.ndarray, *, row: int, seed: int) -> np.ndarray:
     canvas = np.zeros((CANVAS, CANVAS), np.uint8)
     canvas[top : top + len(digit), left : left + len(digit)] = digit
     return canvas
-
-
-def _npy_bytes(array: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
-    return file.getvalue()

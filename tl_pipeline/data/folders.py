@@ -88,7 +88,7 @@ def scan_folder(root: Path, exclusion: Exclusion) -> Listing:
     _check_ids(root, items)
     kept = [item for item in items if not exclusion.matches(item.id)]
     kept.sort(key=lambda item: item.id)
-    notes += _note_ignored(tree) + _note_splits(kept) + _note_odd_suffixes(kept)
+    notes += _note_ignored(tree) + note_splits(kept) + _note_odd_suffixes(kept)
     sample = items[0].id if items else ""
     return Listing(tuple(kept), tuple(notes), carve_val, sample)
 
@@ -213,8 +213,8 @@ def _note_nesting(folder: Folder) -> list[str]:
     ]
 
 
-def _note_splits(items: Sequence[Item]) -> list[str]:
-    """Says which classes some split lacks."""
+def note_splits(items: Sequence[Item]) -> list[str]:
+    """Returns a sentence on each split that lacks a class."""
     classes: dict[str, set[str]] = defaultdict(set)
     for item in items:
         if item.split is not None and item.target is not None:

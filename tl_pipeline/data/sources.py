@@ -1,10 +1,10 @@
-"""Datasets by name: a folder's path, or a built-in."""
+"""Datasets by name: the path of a folder, a table or arrays; or a built-in."""
 
 import dataclasses
 import difflib
 import os
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tl_pipeline.data.builtin import BUILTINS
@@ -15,27 +15,40 @@ from tl_pipeline.data.folders import scan_folder
 from tl_pipeline.errors import DatasetError
 
 PREFIX = "builtin:"
+TABLES = (".csv", ".parquet", ".jsonl")
+ARRAYS = (".npz", ".h5")
 # Names become parts of file names, which are at most 255 bytes.
 MAX_NAME_BYTES = 100
 
 
 def load_dataset(
-    source: str | Path, *, name: str | None = None, exclude: Sequence[str] = ()
+    source: str | Path,
+    *,
+    name: str | None = None,
+    exclude: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Lists the examples of a dataset, without reading any of them.
 
     Args:
       source: A folder of class folders; a folder of `train`, `val` and `test` folders
-        with class folders; a folder of files without labels; or `builtin:NAME`.
-      name: What stores and reports call it; by default the folder's or built-in's name.
+        with class folders; a folder of files without labels; a table of image files
+        (`.csv`, `.parquet`, `.jsonl`); images in a file of arrays (`.npz`, `.h5`); or
+        `builtin:NAME`.
+      name: What stores and reports call it; by default the folder's, file's or
+        built-in's name.
       exclude: Shell patterns of ids to leave out; `*` also crosses `/`.
+      columns: Of a table or arrays, which column or array is the `path` (of arrays:
+        the images), `target`, `split`, `group` and `id`, where it has another than the
+        conventional name.
 
     Returns:
       The dataset; its notes are sentences for the user.
 
     Raises:
-      DatasetError: There is no such dataset, it has no examples or an empty class, or
-        its name cannot be part of a file name.
+      ConfigError: `columns` names another role.
+      DatasetError: There is no such dataset, it has no examples, an empty class or rows
+        that cannot be used, or its name cannot be part of a file name.
 
     Example:
       >>> load_dataset("builtin:digits").items[0].id
@@ -48,7 +61,11 @@ def load_dataset(
         kept = [item for item in dataset.items if not exclusion.matches(item.id)]
         dataset = dataclasses.replace(dataset, items=tuple(kept))
         sample = "0/0000"
+        _refuse_columns(columns, text)
+    elif is_tabular(text):
+        dataset, sample = _load_tabular(text, exclusion, columns or {})
     else:
+        _refuse_columns(columns, text)
         folder = _find_folder(text)
         listing = scan_folder(folder, exclusion)
         dataset = Dataset(
@@ -70,6 +87,47 @@ def load_dataset(
     return dataclasses.replace(dataset, name=name, notes=notes)
 
 
+def is_tabular(source: str | Path) -> bool:
+    """Tells whether a source is a file that lists examples: a table, or arrays."""
+    path = Path(source).expanduser()
+    return path.suffix.lower() in TABLES + ARRAYS and path.is_file()
+
+
+def _load_tabular(
+    text: str, exclusion: Exclusion, columns: Mapping[str, str]
+) -> tuple[Dataset, str]:
+    """Loads a table or arrays, and a sample of its ids."""
+    path = Path(os.path.abspath(Path(text).expanduser()))
+    options = {}
+    # Their libraries take a tenth of a second to load, which folders need not wait for.
+    if path.suffix.lower() in TABLES:
+        from tl_pipeline.data.tables import list_table
+
+        listing = list_table(path, exclusion, columns)
+    else:
+        from tl_pipeline.data.image_arrays import list_arrays
+
+        listing, options["reader"] = list_arrays(path, exclusion, columns)
+    dataset = Dataset(
+        name=unicodedata.normalize("NFC", path.stem),
+        source=text,
+        items=listing.items,
+        notes=listing.notes,
+        carve_val=listing.carve_val,
+        **options,
+    )
+    return dataset, listing.sample
+
+
+def _refuse_columns(columns: Mapping[str, str] | None, text: str) -> None:
+    if columns:
+        raise DatasetError(
+            f"Asked for the dataset {text} with the columns {', '.join(columns)}: only "
+            f"a table ({', '.join(TABLES)}) or arrays ({', '.join(ARRAYS)}) have some. "
+            "Leave them out, or name such a file."
+        )
+
+
 def _load_builtin(text: str) -> Dataset:
     if text in BUILTINS:
         return BUILTINS[text]()
@@ -87,21 +145,28 @@ def _find_folder(text: str) -> Path:
         return Path(os.path.abspath(folder))
     if folder.is_file():
         raise DatasetError(
-            f"Asked for the dataset {text}: it is a file. Name the folder with its "
-            "examples in class folders; unpack it first if it is an archive."
+            f"Asked for the dataset {text}: it is a file, and neither a table "
+            f"({', '.join(TABLES)}) nor arrays ({', '.join(ARRAYS)}). Name one of "
+            "those, or the folder with the examples in class folders; unpack it first "
+            "if it is an archive."
         )
     raise DatasetError(
-        f"Asked for the dataset {text!r}: there is no such folder.{_hint(text, folder)}"
-        f" Name a folder, or one of {', '.join(BUILTINS)}."
+        f"Asked for the dataset {text!r}: there is no such folder or file."
+        f"{_hint(text, folder)} Name a folder, a table, arrays, or one of "
+        f"{', '.join(BUILTINS)}."
     )
 
 
 def _hint(text: str, folder: Path) -> str:
-    """Suggests a folder of a like name beside it, or a built-in without its prefix."""
+    """Suggests what has a like name beside it, or a built-in without its prefix."""
     if PREFIX + text in BUILTINS:
         return f" Did you mean {PREFIX}{text}?"
     try:
-        beside = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+        beside = [
+            path.name
+            for path in folder.parent.iterdir()
+            if path.is_dir() or is_tabular(path)
+        ]
     except OSError:
         return ""
     close = difflib.get_close_matches(folder.name, beside, n=1)

@@ -115,7 +115,10 @@ def _request(options: PipelineConfig) -> dict[str, Any]:
     )
     return {
         "dataset": load_dataset(
-            options.data.source, name=options.data.name, exclude=options.data.exclude
+            options.data.source,
+            name=options.data.name,
+            exclude=options.data.exclude,
+            columns=options.data.columns,
         ),
         "backbone": backbone,
         "features": options.backbone.features,

@@ -7,7 +7,7 @@ import numpy as np
 
 from tl_pipeline.data.contents import digest_items
 from tl_pipeline.data.dataset import Dataset, Item
-from tl_pipeline.data.sources import load_dataset
+from tl_pipeline.data.sources import is_tabular, load_dataset
 from tl_pipeline.errors import RequestError
 from tl_pipeline.heads.head import Head
 from tl_pipeline.runs.run import Run, load_run
@@ -49,7 +49,7 @@ def predict(
 
     Args:
       run: A run's folder.
-      source: A dataset, as `load_dataset` takes it; or one file.
+      source: A dataset, as `load_dataset` takes it; or one image file.
       backbone: The backbone's name; by default the run's.
       weights: Its weights; by default from where the run had them.
       workers: Decoding threads; by default one a core.
@@ -105,7 +105,7 @@ def predict(
 
 def _load_unlabeled(source: str | Path) -> Dataset:
     path = Path(source)
-    if not path.is_file():
+    if not path.is_file() or is_tabular(path):
         return load_dataset(source)
     item = Item(id=path.name, file=str(path.absolute()))
     return Dataset(name=path.name, source=str(source), items=(item,))

@@ -1,0 +1,90 @@
+"""Named arrays of an HDF5 file: the datasets that stand at its root."""
+
+import math
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from tl_pipeline.hdf5 import check_self_contained
+
+# Deflate's own limit is 1,032 to 1; blank images come near it.
+MAX_PACKING = 1_100
+MAX_CHUNK_BYTES = 2**28  # what one row may cost in memory
+_MAX_TEXT = 10_000  # characters of a text
+
+
+class Hdf5File:
+    """An HDF5 file of which one row is read at a time."""
+
+    def __init__(self, path: Path):
+        """Lists the datasets at the root, and holds the file open for reading.
+
+        Raises:
+          ForeignContentError: The file holds links, virtual or external storage, or a
+            dataset that declares more than is stored.
+          OSError: It is no HDF5 file, or cannot be read.
+        """
+        # HDF5 is no safer in threads than its one lock makes it.
+        self._lock = threading.Lock()
+        self._file = h5py.File(path, "r")
+        try:
+            self.arrays = _list_datasets(self._file)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def read(self, name: str) -> np.ndarray:
+        """Reads a dataset whole; text becomes NumPy text."""
+        with self._lock:
+            dataset = self._file[name]
+            assert isinstance(dataset, h5py.Dataset)
+            if h5py.check_string_dtype(dataset.dtype) is None:
+                return dataset[()]
+            texts = [text.decode() for text in dataset[()].ravel().tolist()]
+        # NumPy's text is as wide as its longest.
+        if max(map(len, texts), default=0) > _MAX_TEXT:
+            raise ValueError(f"a text is longer than {_MAX_TEXT:,} characters")
+        return np.array(texts, dtype=object).reshape(dataset.shape)
+
+    def rows(self, name: str) -> Callable[[int], np.ndarray]:
+        """Returns what reads one row."""
+        dataset = self._file[name]
+        assert isinstance(dataset, h5py.Dataset)
+
+        def read_row(row: int) -> np.ndarray:
+            with self._lock:
+                return dataset[row]
+
+        return read_row
+
+
+def _list_datasets(
+    file: h5py.File,
+) -> Mapping[str, tuple[tuple[int, ...], np.dtype]]:
+    check_self_contained(file, kinds="fiubSV", most_packing=MAX_PACKING, texts=True)
+    arrays = {}
+    for name, item in file.items():
+        if isinstance(item, h5py.Dataset) and item.shape is not None:
+            _check_written(item)
+            arrays[name] = (item.shape, item.dtype)
+    return arrays
+
+
+def _check_written(dataset: h5py.Dataset) -> None:
+    if dataset.chunks is None:
+        return
+    n_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    if n_bytes > MAX_CHUNK_BYTES:
+        raise ValueError(
+            f"{dataset.name} has chunks of {n_bytes:,} bytes, more than "
+            f"{MAX_CHUNK_BYTES:,}"
+        )
+    sides = zip(dataset.shape, dataset.chunks, strict=True)
+    wanted = math.prod(-(-int(length) // chunk) for length, chunk in sides)
+    there = dataset.id.get_num_chunks()
+    if there != wanted:
+        # HDF5 reads what was never written as zeros: black images.
+        raise ValueError(f"{dataset.name}: {there:,} of {wanted:,} chunks are written")

@@ -1,0 +1,94 @@
+"""Which column of a table, or array of a file, plays which role.
+
+The roles are `path`, `target`, `split`, `group` and `id`. Each has conventional names,
+and may be given another; then only that one is looked for.
+"""
+
+import difflib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from tl_pipeline.data.problems import Problems, show, show_names
+from tl_pipeline.errors import ConfigError
+
+Names = Mapping[str, Sequence[str]]
+
+TABLE_NAMES: Names = {
+    "path": ("path", "image", "file"),
+    "target": ("target", "label"),
+    "split": ("split",),
+    "group": ("group",),
+    "id": ("id",),
+}
+# Of arrays, `path` is the array that holds the images themselves.
+ARRAY_NAMES: Names = {
+    "path": ("images", "image"),
+    "target": ("targets", "target", "labels", "label"),
+    "split": ("splits", "split"),
+    "group": ("groups", "group"),
+    "id": ("ids", "id"),
+}
+
+
+def find_roles(
+    found: Sequence[str],
+    asked: Mapping[str, str],
+    *,
+    known: Names,
+    kind: str,
+    problems: Problems,
+) -> dict[str, str]:
+    """Returns the name of the column or array that plays each role it can.
+
+    Args:
+      found: The names that the file has.
+      asked: The names given by the user, by role.
+      known: Conventional names by role.
+      kind: `"column"` or `"array"`.
+      problems: Is told of every role that cannot be settled.
+
+    Raises:
+      ConfigError: There is no such role.
+    """
+    unknown = sorted(asked.keys() - known.keys())
+    if unknown:
+        raise ConfigError(
+            f"Asked for the {kind}s of {', '.join(unknown)}; known roles are "
+            f"{', '.join(known)}."
+        )
+    counts = Counter(found)
+    roles: dict[str, str] = {}
+    for role, conventional in known.items():
+        wanted = (asked[role],) if role in asked else conventional
+        there = [name for name in wanted if name in counts]
+        if len(there) > 1:
+            problems.add_sentence(
+                f"the {kind}s {' and '.join(there)} may both be the {role}: name one, "
+                f"by `[data] {role}` or --{role}-column"
+            )
+        elif there and counts[there[0]] > 1:
+            problems.add_sentence(
+                f"{counts[there[0]]} {kind}s are called {show(there[0])}: rename all "
+                "but one"
+            )
+        elif there:
+            roles[role] = there[0]
+        elif role in asked or role == "path":
+            problems.add_sentence(_say_missing(role, wanted, found, kind))
+    return roles
+
+
+def _say_missing(
+    role: str, wanted: Sequence[str], found: Sequence[str], kind: str
+) -> str:
+    folded = {name.strip().casefold(): name for name in found}
+    close = [
+        folded[name]
+        for want in wanted
+        for name in difflib.get_close_matches(want.casefold(), folded, n=1)
+    ]
+    hint = f"; did you mean {show(close[0])}?" if close else ""
+    return (
+        f"no {kind} {' or '.join(map(show, wanted))} for the {role}; found "
+        f"{show_names(found)}{hint}"
+    )

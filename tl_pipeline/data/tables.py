@@ -1,0 +1,143 @@
+"""Tables of examples: a row names an image file, and its target, split, group and id.
+
+A path is relative to the table's folder, or absolute; it may lead upwards. Every file
+that is named must exist: a table is written on purpose, so a missing file is a mistake
+in it. The id is the path unless a column gives another, so that one file may stand
+under several ids.
+"""
+
+import os
+import posixpath
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+
+from tl_pipeline.data.dataset import Item
+from tl_pipeline.data.exclusion import Exclusion
+from tl_pipeline.data.folders import Listing, note_splits
+from tl_pipeline.data.labels import Labels, check_ids, normalize_id, settle_splits
+from tl_pipeline.data.problems import Problems
+from tl_pipeline.data.roles import TABLE_NAMES, find_roles
+from tl_pipeline.data.table_files import (
+    Columns,
+    UnreadableTable,
+    explain,
+    open_table,
+    read_columns,
+)
+from tl_pipeline.errors import DatasetError
+
+_DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_ADVICE = (
+    "Rows count from 1, without the header. Mend the table, or leave rows out with "
+    "`exclude`."
+)
+
+
+def list_table(path: Path, exclusion: Exclusion, columns: Mapping[str, str]) -> Listing:
+    """Lists a table's examples.
+
+    Args:
+      path: The table, absolute.
+      exclusion: Which ids to leave out.
+      columns: Names of columns by role, where they are not the conventional ones.
+
+    Raises:
+      ConfigError: `columns` names a role that there is not.
+      DatasetError: The table cannot be read, lacks a column, has no rows, or has rows
+        that cannot be used; all of that is in one message.
+    """
+    problems = Problems(f"Table {path}")
+    try:
+        table = open_table(path)
+        roles = find_roles(
+            table.names, columns, known=TABLE_NAMES, kind="column", problems=problems
+        )
+        if len(table.names) == 1:
+            _suspect_delimiter(table.names[0], problems)
+        problems.check(
+            advice="The first line of a .csv names its columns. Rename the columns, or "
+            "name them by `[data] path`, `target`, ... or --path-column, ..."
+        )
+        read = read_columns(table, list(dict.fromkeys(roles.values())), problems)
+    except (UnreadableTable, OSError) as error:
+        raise DatasetError(
+            f"Table {path} cannot be read: {explain(error)}. Bring a table with a "
+            "header in UTF-8, separated by commas (.csv), one object a line (.jsonl), "
+            "or .parquet."
+        ) from error
+    if not read.n_rows:
+        problems.add_sentence("it has no rows")
+    labels, paths = _make_labels(read, roles, exclusion, problems)
+    check_ids(labels, problems)
+    settled = settle_splits(labels, problems)
+    _check_files(labels, paths, path.parent, problems)
+    problems.check(advice=_ADVICE)
+    rows = zip(
+        labels.ids, paths, labels.targets, settled.splits, labels.groups, strict=True
+    )
+    items = [
+        Item(id_, os.path.join(path.parent, named), "", target, split, group)
+        for id_, named, target, split, group in rows
+        if id_ is not None and named is not None
+    ]
+    items.sort(key=lambda item: item.id)
+    used = ", ".join(f"{role} from `{name}`" for role, name in roles.items())
+    notes = [f"Columns: {used}."]
+    if "target" not in roles:
+        notes.append("No target column: all examples are unlabeled.")
+    sample = items[0].id if items else ""
+    notes += [*settled.notes, *note_splits(items)]
+    return Listing(tuple(items), tuple(notes), settled.carve_val, sample)
+
+
+def _suspect_delimiter(name: str, problems: Problems) -> None:
+    for mark, words in _DELIMITERS.items():
+        if mark in name:
+            problems.add_sentence(
+                f"its one column looks like several, separated by {words}: save it "
+                "with commas"
+            )
+
+
+def _make_labels(
+    read: Columns,
+    roles: Mapping[str, str],
+    exclusion: Exclusion,
+    problems: Problems,
+) -> tuple[Labels, list[str | None]]:
+    """Returns the rows that are not excluded, and the path that each names."""
+    empty = [None] * read.n_rows
+    of = {role: read.texts.get(roles.get(role, ""), empty) for role in TABLE_NAMES}
+    kept: list[tuple] = []
+    paths: list[str | None] = []
+    for i, path in enumerate(of["path"]):
+        id_ = of["id"][i] if "id" in roles else path and posixpath.normpath(path)
+        id_ = id_ and normalize_id(id_)
+        if id_ is not None and exclusion.matches(id_):
+            continue
+        if path is None:
+            problems.add("without a path", i + 1)
+        if path is None and "id" not in roles:
+            continue
+        kept.append((i + 1, id_, of["target"][i], of["split"][i], of["group"][i]))
+        paths.append(path)
+    labels = Labels(*zip(*kept, strict=True)) if kept else Labels((), (), (), (), ())
+    return labels, paths
+
+
+def _check_files(
+    labels: Labels, paths: list[str | None], folder: Path, problems: Problems
+) -> None:
+    for row, path in zip(labels.rows, paths, strict=True):
+        if path is None:
+            continue
+        try:
+            mode = os.stat(os.path.join(folder, path)).st_mode
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            problems.add(f"whose file cannot be had ({reason})", row, path)
+            continue
+        # A pipe or device would block its reader.
+        if not stat.S_ISREG(mode):
+            problems.add("whose path is no file", row, path)
