@@ -8,6 +8,7 @@ A table comes from anywhere. What makes pyarrow take a wrong table for a right o
 lets it exhaust memory or the stack, is told before it reads.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -61,7 +62,8 @@ def open_table(path: Path) -> TableFile:
       UnreadableTable: It is no such table, or too large to be read whole.
       OSError: It cannot be read.
     """
-    return _TYPES[path.suffix.lower()](path)
+    with _damage():
+        return _TYPES[path.suffix.lower()](path)
 
 
 def read_columns(table: TableFile, names: Sequence[str], problems: Problems) -> Columns:
@@ -75,12 +77,21 @@ def read_columns(table: TableFile, names: Sequence[str], problems: Problems) -> 
     Raises:
       UnreadableTable: The table is damaged.
     """
-    read = table.read(names)
-    try:
+    with _damage():
+        read = table.read(names)
         texts = {name: _read_texts(read.column(name), name, problems) for name in names}
-    except (pa.ArrowException, MemoryError) as error:
+        return Columns(read.num_rows, texts)
+
+
+@contextlib.contextmanager
+def _damage() -> Iterator[None]:
+    try:
+        yield
+    except (UnreadableTable, FileNotFoundError, PermissionError):
+        raise
+    # A damaged file comes out of pyarrow as nearly every built-in exception there is.
+    except Exception as error:
         raise UnreadableTable(explain(error)) from error
-    return Columns(read.num_rows, texts)
 
 
 def explain(error: BaseException) -> str:
@@ -98,13 +109,10 @@ class _Csv:
                 "a quote is opened and not closed; a quote within a value is written "
                 'twice, and the value in quotes: "5"" disk"'
             )
-        try:
-            with csv.open_csv(
-                pa.BufferReader(self._data), self._reading(), self._parsing([])
-            ) as reader:
-                self.names = list(reader.schema.names)
-        except (pa.ArrowException, ValueError, MemoryError) as error:
-            raise UnreadableTable(explain(error)) from error
+        with csv.open_csv(
+            pa.BufferReader(self._data), self._reading(), self._parsing([])
+        ) as reader:
+            self.names = list(reader.schema.names)
 
     def read(self, names: Sequence[str]) -> pa.Table:
         odd: list[str] = []
@@ -115,15 +123,12 @@ class _Csv:
             null_values=[""],  # a class may be called NA
             strings_can_be_null=True,
         )
-        try:
-            table = csv.read_csv(
-                pa.BufferReader(self._data),
-                self._reading(),
-                self._parsing(odd),
-                converting,
-            )
-        except (pa.ArrowException, ValueError, MemoryError) as error:
-            raise UnreadableTable(explain(error)) from error
+        table = csv.read_csv(
+            pa.BufferReader(self._data),
+            self._reading(),
+            self._parsing(odd),
+            converting,
+        )
         if odd:
             more = f" and {len(odd) - 5:,} more" if len(odd) > 5 else ""
             raise UnreadableTable(
@@ -162,25 +167,19 @@ class _Jsonl:
         return self._parse(types).select(list(names))
 
     def _parse(self, types: Mapping[str, pa.DataType]) -> pa.Table:
-        try:
-            return json.read_json(
-                pa.BufferReader(self._data),
-                json.ReadOptions(use_threads=False),
-                json.ParseOptions(explicit_schema=pa.schema(types)),
-            )
-        except (pa.ArrowException, ValueError, MemoryError) as error:
-            raise UnreadableTable(explain(error)) from error
+        return json.read_json(
+            pa.BufferReader(self._data),
+            json.ReadOptions(use_threads=False),
+            json.ParseOptions(explicit_schema=pa.schema(types)),
+        )
 
 
 class _Parquet:
     def __init__(self, path: Path):
-        try:
-            self._file = parquet.ParquetFile(path, page_checksum_verification=True)
-            about = self._file.metadata
-            self.names = list(self._file.schema_arrow.names)
-            groups = [about.row_group(i) for i in range(about.num_row_groups)]
-        except (pa.ArrowException, ValueError, MemoryError) as error:
-            raise UnreadableTable(explain(error)) from error
+        self._file = parquet.ParquetFile(path, page_checksum_verification=True)
+        about = self._file.metadata
+        self.names = list(self._file.schema_arrow.names)
+        groups = [about.row_group(i) for i in range(about.num_row_groups)]
         n_bytes = sum(max(0, group.total_byte_size) for group in groups)
         if about.num_rows > MAX_ROWS or n_bytes > MAX_BYTES:
             raise UnreadableTable(
@@ -189,10 +188,7 @@ class _Parquet:
             )
 
     def read(self, names: Sequence[str]) -> pa.Table:
-        try:
-            return self._file.read(list(names), use_threads=False)
-        except (pa.ArrowException, ValueError, OSError, MemoryError) as error:
-            raise UnreadableTable(explain(error)) from error
+        return self._file.read(list(names), use_threads=False)
 
 
 _TYPES = {".csv": _Csv, ".jsonl": _Jsonl, ".parquet": _Parquet}
