@@ -3,8 +3,10 @@
 Whatever a file holds, the result is an image or a `DecodeError` with the reason. What
 a header claims is checked before anything of that size is allocated.
 
-Choices that decide pixels: transparency is composited on white; of 16 bits the upper
-8 are kept; CMYK is converted without its color profile; profiles are not applied.
+Choices that decide pixels: transparency, and what the first frame of an animation
+leaves open, is white; of 16 or 12 bits the upper 8 are kept; CMYK is converted without
+its profile, and in a JPEG is inverted as Adobe writes it, with its marker or without;
+color profiles are not applied, be they of a wide gamut, gray or broken.
 """
 
 import io
@@ -22,6 +24,14 @@ from PIL import (  # noqa: F401
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
+)
+
+from tl_pipeline.data.quirks import (
+    Box,
+    find_misread,
+    first_frame_box,
+    gray_scale,
+    mend_transparency,
 )
 
 # Their plugins are imported above: left to itself, Pillow imports all of its fifty, in
@@ -74,8 +84,13 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
             return _flatten(_open_npy(data, max_pixels))
         image = _open_picture(data)
         _check_size(image.width, image.height, max_pixels)
+        if (reason := find_misread(image)) is not None:
+            raise DecodeError(reason)
+        mend_transparency(image)
+        box = first_frame_box(image, data)
         image.load()
-        return _turn_upright(_flatten(image), _orientation(image))
+        flat = _flatten(image) if box is None else _lay_on_white(_flatten(image), box)
+        return _turn_upright(flat, _orientation(image))
     except DecodeError:
         raise
     # Pillow meets bad bytes with nearly every built-in exception there is.
@@ -150,10 +165,20 @@ def _flatten(image: Image.Image) -> Image.Image:
     return image.convert("L" if mode == "1" else "RGB")
 
 
+def _lay_on_white(image: Image.Image, box: Box) -> Image.Image:
+    """Makes white what lies outside of a box."""
+    paper = Image.new(image.mode, image.size, "white")
+    paper.paste(image.crop(box), box)
+    return paper
+
+
 def _flatten_16(image: Image.Image) -> Image.Image:
     # Pillow itself keeps the upper 8 bits of 16-bit color; gray is treated alike.
     values = np.asarray(image)
-    gray = (values >> 8).astype(np.uint8)
+    bits, is_zero_white = gray_scale(image)
+    if is_zero_white:
+        values = 2**bits - 1 - values
+    gray = (values >> (bits - 8)).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
         gray[values == transparent] = WHITE
