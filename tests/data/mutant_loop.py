@@ -68,7 +68,10 @@ def make_whole(path: Path, seed: int) -> None:
     if path.suffix == ".parquet":
         options = [{}, {"compression": "none"}, {"use_dictionary": False}]
         options += [{"data_page_version": "2.0"}, {"row_group_size": 5}]
-        pq.write_table(pa.Table.from_pylist(TABLE), path, **options[seed % 5])
+        table = pa.Table.from_pylist(TABLE)
+        groups = table.column("group").dictionary_encode()
+        table = table.drop_columns("group").append_column("group", groups)
+        pq.write_table(table, path, **options[seed % 5])
     elif path.suffix == ".jsonl":
         path.write_text("".join(json.dumps(row) + "\n" for row in TABLE))
     elif path.suffix == ".csv":

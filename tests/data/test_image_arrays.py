@@ -77,6 +77,16 @@ def test_labels_are_read_by_their_conventional_names(tmp_path: Path, name: str):
     np.testing.assert_array_equal(stored, IMAGES[0])
 
 
+@pytest.mark.parametrize("name", ["stored.npz", "plain.h5"])
+def test_text_of_fixed_length_is_text_in_utf_8(tmp_path: Path, name: str):
+    targets = np.array([text.encode() for text in ["é", "cat", "", "cat", "é", "cat"]])
+    dataset = load_dataset(write(tmp_path / name, images=IMAGES, targets=targets))
+    targets[0] = b"\xff"
+    assert [i.target for i in dataset.items] == ["é", "cat", None, "cat", "é", "cat"]
+    path = write(tmp_path / f"other-{name}", images=IMAGES, targets=targets)
+    assert "'targets' is no UTF-8" in refuse(path)
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_arrays_may_be_named_otherwise(tmp_path: Path, name: str):
     path = write(tmp_path / name, x=IMAGES, y=LABELS["targets"])
@@ -90,8 +100,10 @@ def test_the_same_pixels_have_the_same_digest_in_every_format(tmp_path: Path):
     for name in FORMATS:
         dataset = load_dataset(write(tmp_path / name, images=IMAGES))
         digests.add(digest_items(dataset, None).content.tobytes())
-    fortran = write(tmp_path / "fortran.npz", images=np.asfortranarray(IMAGES))
-    digests.add(digest_items(load_dataset(fortran), None).content.tobytes())
+    images = np.asfortranarray(IMAGES)
+    for name in ("stored.npz", "packed.npz"):
+        fortran = load_dataset(write(tmp_path / name, images=images))
+        digests.add(digest_items(fortran, None).content.tobytes())
     assert len(digests) == 1
 
 
@@ -245,3 +257,9 @@ def test_hdf5_chunks_that_unpack_to_too_much_are_refused(tmp_path: Path, monkeyp
     path = write(tmp_path / "packed.h5", images=IMAGES)
     monkeypatch.setattr("tl_pipeline.data.hdf5_arrays.MAX_CHUNK_BYTES", 10)
     assert "/images has chunks of" in refuse(path)
+
+
+def test_hdf5_texts_that_are_too_much_together_are_refused(tmp_path: Path, monkeypatch):
+    path = write(tmp_path / "plain.h5", images=IMAGES, **LABELS)
+    monkeypatch.setattr("tl_pipeline.data.hdf5_arrays.MAX_TEXT_BYTES", 6)
+    assert "more than 6 bytes of text" in refuse(path)

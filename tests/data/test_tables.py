@@ -222,6 +222,15 @@ def test_targets_keep_their_text(folder: Path):
     assert [item.target for item in dataset.items] == ["3", "03", "NA", None]
 
 
+def test_numbers_in_csv_keep_their_zeros_and_points(folder: Path):
+    text = "path,target,group\na/1.png,03,1.0\na/2.png,10,2.50\n"
+    dataset = load_dataset(write_text(folder, text))
+    assert [(i.target, i.group) for i in dataset.items] == [
+        ("03", "1.0"),
+        ("10", "2.50"),
+    ]
+
+
 @pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
 @pytest.mark.parametrize(
     ("values", "texts"),
@@ -300,6 +309,7 @@ def test_a_csv_that_is_none_says_what_is_wrong(folder: Path, text: bytes, words:
         (b'{"path":"a/1.png"}\n{"path":3}\n', "from string to number in row 1"),
         (b'{"path":"a/1.png","path":"b"}\n', "specified twice"),
         (b"[1]\n", "changed from object to array"),
+        (b'{"%s":1}\n{"%s":""}\n' % ((b"x" * 5000,) * 2), "Column(/xxx"),
         (b'{"path":"\xff"}\n', "'path' is no UTF-8: row 1"),
         (b"{}\n{}\n", "no column 'path' or 'image' or 'file'"),
         (b'{"path":"a/1.png"', "JSON parse error"),

@@ -13,7 +13,8 @@ from tl_pipeline.hdf5 import check_self_contained
 # Deflate's own limit is 1,032 to 1; blank images come near it.
 MAX_PACKING = 1_100
 MAX_CHUNK_BYTES = 2**28  # what one row may cost in memory
-_MAX_TEXT = 10_000  # characters of a text
+MAX_TEXT_BYTES = 2**30  # of all texts of a dataset
+_ROWS_AT_ONCE = 256
 
 
 class Hdf5File:
@@ -37,17 +38,21 @@ class Hdf5File:
             raise
 
     def read(self, name: str) -> np.ndarray:
-        """Reads a dataset whole; text becomes NumPy text."""
+        """Reads a dataset whole; text stays bytes."""
         with self._lock:
             dataset = self._file[name]
             assert isinstance(dataset, h5py.Dataset)
-            if h5py.check_string_dtype(dataset.dtype) is None:
+            if dataset.dtype.kind != "O":
                 return dataset[()]
-            texts = [text.decode() for text in dataset[()].ravel().tolist()]
-        # NumPy's text is as wide as its longest.
-        if max(map(len, texts), default=0) > _MAX_TEXT:
-            raise ValueError(f"a text is longer than {_MAX_TEXT:,} characters")
-        return np.array(texts, dtype=object).reshape(dataset.shape)
+            # A million rows may all name one text of a megabyte: count as they come.
+            texts: list[bytes] = []
+            n_bytes = 0
+            for i in range(0, len(dataset), _ROWS_AT_ONCE):
+                texts += dataset[i : i + _ROWS_AT_ONCE].tolist()
+                n_bytes += sum(map(len, texts[i:]))
+                if n_bytes > MAX_TEXT_BYTES:
+                    raise ValueError(f"more than {MAX_TEXT_BYTES:,} bytes of text")
+        return np.array(texts, dtype=object)
 
     def rows(self, name: str) -> Callable[[int], np.ndarray]:
         """Returns what reads one row."""

@@ -23,7 +23,6 @@ MAX_BYTES = 2**31  # of a table, unpacked: it is read whole
 MAX_ROWS = 20_000_000
 MAX_TEXT = 10_000  # characters of a value; paths end at 4,096 bytes
 MAX_NESTING = 100  # of a JSON value; pyarrow's parser recurses on the stack
-_BOM = b"\xef\xbb\xbf"
 _BRACKETS = b"[]{}"
 _NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 _STEP = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
@@ -201,7 +200,7 @@ def _read_bytes(path: Path) -> bytes:
         raise UnreadableTable(
             f"it has {size:,} bytes, more than {MAX_BYTES:,}; as .parquet it is smaller"
         )
-    data = path.read_bytes().removeprefix(_BOM)
+    data = path.read_bytes()
     if not data.strip():
         raise UnreadableTable("it is empty")
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -226,7 +225,6 @@ def _read_texts(
         # Indices into a dictionary are believed unless all are looked at.
         column.validate(full=True)
         kind = kind.value_type
-        column = column.cast(kind)
     if pa.types.is_null(kind):
         return [None] * len(column)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
