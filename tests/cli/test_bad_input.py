@@ -63,6 +63,17 @@ def test_an_unknown_builtin_lists_the_known_ones(ask: Ask, tmp_path: Path):
     assert "builtin:digits-shifted" in message
 
 
+def test_a_table_with_several_mistakes_lists_them_all(ask: Ask, tmp_path: Path):
+    table = tmp_path / "t.csv"
+    table.write_text("path,sort,split\nnone.png,ant,train\nnone.png,bee,dev\n")
+    message = ask(*extract("--data", table, "--store-root", tmp_path / "s"))
+    for words in ("2 rows whose file", "row 2 'dev'", "the id of a row before: row 2"):
+        assert words in message
+    message = ask(*extract("--data", table, "--target-column", "sorts"))
+    assert "no column 'sorts' for the target" in message and "mean 'sort'?" in message
+    assert not (tmp_path / "s").exists()
+
+
 def test_one_class_only_at_train(ask: Ask, tmp_path: Path):
     photos = make_photos(tmp_path / "photos", {"ants": 30})
     store = extract_store(photos, tmp_path / "stores")

@@ -1,6 +1,7 @@
 import hashlib
 import io
 import os
+import struct
 from pathlib import Path
 
 import h5py
@@ -259,7 +260,32 @@ def test_hdf5_chunks_that_unpack_to_too_much_are_refused(tmp_path: Path, monkeyp
     assert "/images has chunks of" in refuse(path)
 
 
-def test_hdf5_texts_that_are_too_much_together_are_refused(tmp_path: Path, monkeypatch):
-    path = write(tmp_path / "plain.h5", images=IMAGES, **LABELS)
-    monkeypatch.setattr("tl_pipeline.data.hdf5_arrays.MAX_TEXT_BYTES", 6)
-    assert "more than 6 bytes of text" in refuse(path)
+@pytest.mark.parametrize("chunks", [None, (4,)])
+def test_hdf5_texts_that_declare_too_much_are_refused_before_they_are_read(
+    tmp_path: Path, chunks: tuple[int] | None, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w") as file:
+        file["images"] = IMAGES
+        ids = [*"abcde", "twelve bytes"]
+        file.create_dataset("ids", data=ids, dtype=h5py.string_dtype(), chunks=chunks)
+    assert load_dataset(path).items[-1].id == "twelve bytes"
+    with monkeypatch.context() as patch:
+        patch.setattr("tl_pipeline.data.hdf5_arrays.MAX_TEXT_BYTES", 16)
+        assert "'ids': it declares 17 bytes of text" in refuse(path)
+    # Only the reference is edited, not the text itself with its length before it.
+    before, text, after = path.read_bytes().partition(b"\x0c" + bytes(7) + b"twelve")
+    edited = [
+        part.replace(struct.pack("<I", 12), struct.pack("<I", 2**31))
+        for part in (before, after)
+    ]
+    path.write_bytes(text.join(edited))
+    assert f"'ids': it declares {2**31 + 5:,} bytes of text" in refuse(path)
+
+
+def test_hdf5_texts_that_are_packed_are_refused(tmp_path: Path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["images"] = IMAGES
+        kind = h5py.string_dtype()
+        file.create_dataset("ids", data=[*"abcdef"], dtype=kind, compression="gzip")
+    assert "'ids': its texts are packed" in refuse(tmp_path / "a.h5")

@@ -14,7 +14,8 @@ from tl_pipeline.hdf5 import check_self_contained
 MAX_PACKING = 1_100
 MAX_CHUNK_BYTES = 2**28  # what one row may cost in memory
 MAX_TEXT_BYTES = 2**30  # of all texts of a dataset
-_ROWS_AT_ONCE = 256
+# A text's place in the file (HDF5 file format 3.0, section VIII.B, "Global Heap ID").
+_REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
 
 
 class Hdf5File:
@@ -30,6 +31,7 @@ class Hdf5File:
         """
         # HDF5 is no safer in threads than its one lock makes it.
         self._lock = threading.Lock()
+        self._path = path
         self._file = h5py.File(path, "r")
         try:
             self.arrays = _list_datasets(self._file)
@@ -42,17 +44,9 @@ class Hdf5File:
         with self._lock:
             dataset = self._file[name]
             assert isinstance(dataset, h5py.Dataset)
-            if dataset.dtype.kind != "O":
-                return dataset[()]
-            # A million rows may all name one text of a megabyte: count as they come.
-            texts: list[bytes] = []
-            n_bytes = 0
-            for i in range(0, len(dataset), _ROWS_AT_ONCE):
-                texts += dataset[i : i + _ROWS_AT_ONCE].tolist()
-                n_bytes += sum(map(len, texts[i:]))
-                if n_bytes > MAX_TEXT_BYTES:
-                    raise ValueError(f"more than {MAX_TEXT_BYTES:,} bytes of text")
-        return np.array(texts, dtype=object)
+            if dataset.dtype.kind == "O":
+                self._check_lengths(dataset)
+            return dataset[()]
 
     def rows(self, name: str) -> Callable[[int], np.ndarray]:
         """Returns what reads one row."""
@@ -64,6 +58,39 @@ class Hdf5File:
                 return dataset[row]
 
         return read_row
+
+    def _check_lengths(self, dataset: h5py.Dataset) -> None:
+        """Raises unless all texts together are as long as the file can hold.
+
+        HDF5 allocates what a text declares, up to 4 GiB, before it looks for it.
+        """
+        created = dataset.id.get_create_plist()
+        if (
+            created.get_nfilters()
+            or self._file.id.get_create_plist().get_sizes()[0] != 8
+        ):
+            raise ValueError(
+                "its texts are packed; save them plain, or of fixed length"
+            )
+        if dataset.chunks is None:
+            places = [(dataset.id.get_offset(), dataset.id.get_storage_size())]
+        else:
+            infos = map(dataset.id.get_chunk_info, range(dataset.id.get_num_chunks()))
+            places = [(info.byte_offset, info.size) for info in infos]
+        size = self._path.stat().st_size
+        total = 0
+        with self._path.open("rb") as file:
+            for offset, n_bytes in places:
+                if offset is None or offset + n_bytes > size:
+                    raise ValueError("its texts are not where they should be")
+                file.seek(offset)
+                lengths = np.frombuffer(file.read(n_bytes), _REFERENCE)["length"]
+                total += int(lengths.sum(dtype=np.int64))
+                if lengths.max(initial=0) > size or total > MAX_TEXT_BYTES:
+                    raise ValueError(
+                        f"it declares {total:,} bytes of text or more; the file has "
+                        f"{size:,}, and at most {MAX_TEXT_BYTES:,} are read"
+                    )
 
 
 def _list_datasets(
