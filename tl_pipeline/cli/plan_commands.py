@@ -20,6 +20,11 @@ def plan(
     features: Names = None,
     dataset: str | None = None,
     exclude: Names = None,
+    path_column: str | None = None,
+    target_column: str | None = None,
+    split_column: str | None = None,
+    group_column: str | None = None,
+    id_column: str | None = None,
     store_root: str | None = None,
     store_dtype: str | None = None,
     batch_size: int | None = None,
@@ -37,12 +42,17 @@ def plan(
 
     Args:
       config: The pipeline.toml; default, without --data: pipeline.toml.
-      data: A folder, or a built-in such as builtin:digits.
+      data: A folder, a table, arrays, or a built-in such as builtin:digits.
       backbone: A name from `backbone ls`.
       weights: A file, pretrained, or random:SEED.
       features: Outputs to cache: pool, stage3:avg, logits, ...
       dataset: The dataset's name; default: the folder's.
       exclude: Patterns of ids to leave out.
+      path_column: As of `extract`, like the four that follow.
+      target_column: A table's column of targets.
+      split_column: Its column of train, val, test.
+      group_column: Its column of groups, which are split as one.
+      id_column: Its column of ids.
       store_root: The folder that holds the stores.
       store_dtype: float16 or float32.
       batch_size: Fixed when a store is made.
@@ -63,6 +73,11 @@ def plan(
             "exclude": exclude,
             "val_size": val_size,
             "test_size": test_size,
+            "path": path_column,
+            "target": target_column,
+            "split": split_column,
+            "group": group_column,
+            "id": id_column,
         },
         "backbone": {
             "name": backbone,
