@@ -20,19 +20,13 @@ from tl_pipeline.errors import (
     FeatureShapeError,
     TrainingError,
 )
-from tl_pipeline.heads.solver import ABSENT_BIAS, MEMORY, Problem, solve
+from tl_pipeline.heads.axes import principal_axes
+from tl_pipeline.heads.objective import Problem
+from tl_pipeline.heads.paths import Chunk, make_chunks
+from tl_pipeline.heads.solver import ABSENT_BIAS, Solution, advance, begin
 
-# What the solver may hold at once beside the features. Heads beyond it wait: those of
-# like strength go together, so that few wait for a slow neighbor.
-WORKING_BYTES = 2**30
-
-# Rows up to which their eigenvectors take less time than they save: half a second.
-REDUCED_ROWS = 1024
-
-# Arrays of [M, K, N] that are alive at once, counted with XLA's own buffers, and of
-# [M, K, D]: the pairs of the memory, parameters, gradient and direction.
-_LOGIT_ARRAYS = 5
-_KERNEL_ARRAYS = 2 * MEMORY + 8
+# A million squares of it still add up to less than float32 can hold.
+LARGEST = 1e15
 
 
 class LinearHeads(NamedTuple):
@@ -96,30 +90,43 @@ def fit_linear(
             f"Asked for L2 strengths {list(l2)}: each must be above 0, and there must "
             "be one at least. Leave out the others, or use 1e-6 for hardly any."
         )
-    weights = _checked_weights(sample_weight, len(strengths), len(targets))
-    present = _present_classes(weights, targets, n_classes)
+    weights, rows = _checked_weights(sample_weight, len(strengths), len(targets))
+    shares = _class_shares(weights, targets, n_classes)
+    used = (weights > 0).any(axis=0)
+    if not used.all():
+        features, targets, weights = features[used], targets[used], weights[:, used]
 
-    reduced, basis = _reduce(features)
-    on_device = jax.device_put((reduced, targets))
-    order = np.argsort(-strengths, kind="stable")
-    found = [
-        _solve_chunk(on_device, strengths, weights, present, chunk, max_iter, tol)
-        for chunk in _chunks(order, n_classes, reduced.shape)
-    ]
-    back = np.argsort(order, kind="stable")
-    kernel, bias, loss, n_iter, converged = (
-        np.concatenate(parts)[: len(order)][back] for parts in zip(*found, strict=True)
-    )
-    if not np.isfinite(loss).all() or not np.isfinite(kernel).all():
-        bad = strengths[~np.isfinite(loss)]
+    axes = principal_axes(features)
+    on_device = jax.device_put((axes.features, targets, axes.squares))
+    kernel = np.empty((len(strengths), n_classes, len(axes.squares)), np.float32)
+    bias = np.empty((len(strengths), n_classes), np.float32)
+    loss = np.empty(len(strengths), np.float32)
+    n_iter = np.empty(len(strengths), np.int32)
+    converged = np.empty(len(strengths), bool)
+    for chunk in make_chunks(
+        strengths, rows, n_classes=n_classes, shape=axes.features.shape
+    ):
+        # |w1 - w0|**2 is 2 * (|w0|**2 + |w1|**2) where the two add up to 0.
+        penalty = strengths[chunk.heads] * (2 if n_classes == 2 else 1)
+        found = _follow(on_device, weights, shares, chunk, penalty, max_iter, tol)
+        for heads, solution in zip(chunk.heads[::-1], found[::-1], strict=True):
+            # Backwards, so that what a head's repeats found is overwritten.
+            kernel[heads] = solution.parameters.kernel
+            bias[heads] = solution.parameters.bias
+            loss[heads] = solution.objective
+            n_iter[heads] = solution.n_iter
+            converged[heads] = solution.converged
+    kernel = axes.kernel_of(kernel)  # [M, K, D]
+    bias = axes.bias_of(bias, kernel).astype(np.float32)
+    kernel = np.ascontiguousarray(kernel.swapaxes(1, 2), np.float32)
+    finite = np.isfinite(loss) & np.isfinite(kernel).all(axis=(1, 2))
+    if not finite.all():
         raise TrainingError(
-            f"Fitting linear heads ended in non-finite numbers at L2 {bad.tolist()}: "
-            f"the largest feature is {np.abs(features).max():.3g}. Standardize them."
+            "Fitting linear heads ended in non-finite numbers at L2 "
+            f"{strengths[~finite].tolist()}: the largest feature is "
+            f"{np.abs(features).max():.3g}. Standardize them."
         )
-    kernel = kernel if basis is None else kernel @ basis.T  # [M, K, D]
-    return LinearHeads(
-        np.ascontiguousarray(kernel.swapaxes(1, 2)), bias, loss, n_iter, converged
-    )
+    return LinearHeads(kernel, bias, loss, n_iter, converged)
 
 
 def predict_logits(heads: LinearHeads, features: ArrayLike) -> np.ndarray:
@@ -155,6 +162,12 @@ def _checked_features(features: ArrayLike) -> np.ndarray:
             f"Asked to fit heads to {len(features)} rows, of which {rows} hold "
             "features that are not finite. Leave those examples out."
         )
+    largest = float(np.abs(features).max())
+    if largest > LARGEST:
+        raise TrainingError(
+            "Asked to fit heads to features whose squares float32 cannot hold: the "
+            f"largest feature is {largest:.3g}. Standardize them."
+        )
     return features
 
 
@@ -180,8 +193,14 @@ def _checked_targets(
     return targets.astype(np.int32)
 
 
-def _checked_weights(weight: ArrayLike | None, m: int, n: int) -> np.ndarray:
-    """Returns weights [M, N], or [1, N] where all heads share them, adding up to 1."""
+def _checked_weights(
+    weight: ArrayLike | None, m: int, n: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the different rows of weights, each adding up to 1, and whose they are.
+
+    Returns:
+      [W, N] float32 and [M], the row of each head.
+    """
     weights = np.ones((1, n)) if weight is None else np.asarray(weight, np.float64)
     if weights.shape == (n,):
         weights = weights[None]
@@ -195,15 +214,20 @@ def _checked_weights(weight: ArrayLike | None, m: int, n: int) -> np.ndarray:
             "Sample weights must be finite and at least 0, found "
             f"{weights.min()} to {weights.max()}. Use 0 to leave an example out."
         )
-    total = weights.sum(axis=1, keepdims=True)
+    places: dict[bytes, int] = {}
+    rows = [places.setdefault(row.tobytes(), len(places)) for row in weights]
+    _, firsts = np.unique(rows, return_index=True)
+    different = weights[firsts]
+    total = different.sum(axis=1, keepdims=True)
     # A head without any example is reported as one without classes, not as NaN.
-    return (weights / np.where(total > 0, total, 1)).astype(np.float32)
+    different = (different / np.where(total > 0, total, 1)).astype(np.float32)
+    return different, np.broadcast_to(rows, m)
 
 
-def _present_classes(
+def _class_shares(
     weights: np.ndarray, targets: np.ndarray, n_classes: int
 ) -> np.ndarray:
-    """Returns which classes [M, K] have examples, as their share of the weight."""
+    """Returns the share [W, K] of each class in the weight."""
     shares = np.stack([np.bincount(targets, row, n_classes) for row in weights])
     few = (shares > 0).sum(axis=1) < 2
     if few.any():
@@ -215,64 +239,36 @@ def _present_classes(
     return shares
 
 
-def _reduce(features: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Writes few rows of many features in a basis [D, R] of the space of those rows.
-
-    The optimum lies in that space and distances stay, so nothing changes but the cost:
-    for 245 rows of 1,280 features, a fifth. By eigenvectors, not by QR, which under
-    OpenBLAS took seconds for the same rows when other processes held the cores.
-    """
-    n, width = features.shape
-    if n > REDUCED_ROWS or width < 2 * n:
-        return features, None
-    exact = features.astype(np.float64)
-    squares, rows = np.linalg.eigh(exact @ exact.T)
-    # Below 1e-5 of the longest axis lies the rounding of float32 features.
-    kept = squares > 1e-10 * squares[-1]
-    if not kept.any():
-        return features, None
-    lengths = np.sqrt(squares[kept])
-    basis = exact.T @ (rows[:, kept] / lengths)
-    return (rows[:, kept] * lengths).astype(np.float32), basis.astype(np.float32)
-
-
-def _chunks(
-    order: np.ndarray, n_classes: int, shape: tuple[int, ...]
-) -> list[np.ndarray]:
-    """Cuts the heads into chunks of one size, so that all run one compiled program."""
-    n, width = shape
-    head_bytes = 4 * n_classes * (_LOGIT_ARRAYS * n + _KERNEL_ARRAYS * width)
-    fitting = max(1, WORKING_BYTES // head_bytes)
-    size = -(-len(order) // -(-len(order) // fitting))
-    missing = -len(order) % size
-    padded = np.concatenate([order, np.repeat(order[-1:], missing)])
-    return np.split(padded, len(padded) // size)
-
-
-def _solve_chunk(
-    on_device: tuple[jax.Array, jax.Array],
-    strengths: np.ndarray,
+def _follow(
+    on_device: tuple[jax.Array, ...],
     weights: np.ndarray,
     shares: np.ndarray,
-    chunk: np.ndarray,
+    chunk: Chunk,
+    penalty: np.ndarray,
     max_iter: int,
     tol: float,
-) -> tuple[np.ndarray, ...]:
-    features, targets = on_device
-    rows = chunk if len(weights) > 1 else np.zeros_like(chunk)
-    present = shares[rows] > 0
-    n_classes = present.shape[1]
+) -> list[Solution]:
+    """Returns what a chunk's paths find at each step; NumPy arrays."""
+    features, targets, squares = on_device
+    shares = shares[chunk.rows]
+    present = shares > 0
     # Without a kernel the optimum is the logarithm of the class frequencies.
-    bias = np.log(np.where(present, shares[rows], 1))
+    bias = np.log(np.where(present, shares, 1))
     bias -= bias.sum(axis=1, keepdims=True) / present.sum(axis=1, keepdims=True)
     problem = Problem(
         features=features,
         targets=targets,
-        weights=jnp.asarray(weights[rows]),
-        # |w1 - w0|**2 is 2 * (|w0|**2 + |w1|**2) where the two add up to 0.
-        penalty=jnp.asarray(strengths[chunk] * (2 if n_classes == 2 else 1)),
+        weights=jnp.asarray(weights[chunk.rows]),
         present=jnp.asarray(present),
-        bias=jnp.asarray(np.where(present, bias, ABSENT_BIAS), jnp.float32),
+        squares=squares,
     )
-    solution = solve(problem, max_iter=max_iter, tol=tol)
-    return tuple(np.asarray(part) for part in solution)
+    place = begin(
+        problem, jnp.asarray(np.where(present, bias, ABSENT_BIAS), jnp.float32)
+    )
+    found = []
+    for strengths in penalty.astype(np.float32):
+        place, solution = advance(
+            problem, place, jnp.asarray(strengths), max_iter=max_iter, tol=tol
+        )
+        found.append(jax.tree.map(np.asarray, solution))
+    return found
