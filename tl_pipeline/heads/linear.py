@@ -38,6 +38,10 @@ class LinearHeads(NamedTuple):
     n_iter: np.ndarray  # [M] int32
     converged: np.ndarray  # [M] bool; False: `max_iter` was reached
 
+    def take(self, heads: Sequence[int]) -> "LinearHeads":
+        """Returns some of the heads, in the order of their indices given."""
+        return LinearHeads(*(part[list(heads)] for part in self))
+
 
 def fit_linear(
     features: ArrayLike,

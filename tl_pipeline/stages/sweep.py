@@ -6,11 +6,12 @@ from typing import NamedTuple
 import numpy as np
 
 from tl_pipeline.evaluation.fewshot import k_shot_rows
+from tl_pipeline.evaluation.folds import assign_folds
 from tl_pipeline.evaluation.metrics import score
 from tl_pipeline.evaluation.selection import choose
 from tl_pipeline.heads.grid import sklearn_c
-from tl_pipeline.heads.head import Head
-from tl_pipeline.heads.linear import fit_linear
+from tl_pipeline.heads.head import Head, softmax
+from tl_pipeline.heads.linear import fit_linear, predict_logits
 from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
 from tl_pipeline.stages.labeled import Labeled
 
@@ -61,6 +62,55 @@ def choose_candidate(candidates: Sequence[Candidate]) -> int:
     """Returns the index of the candidate that does best on val; see `choose`."""
     strengths = [float(str(c.head.settings["l2"])) for c in candidates]
     return choose([c.val for c in candidates], strength=strengths)
+
+
+def cross_validate(
+    data: Labeled,
+    l2: Sequence[float],
+    *,
+    n_folds: int,
+    groups: Sequence[str | None] | None = None,
+) -> list[dict[str, float]]:
+    """Scores each strength on train alone, each example by a head that never saw it.
+
+    All strengths and folds are fitted in one call. Features are standardized by the
+    whole train split, whose labels are not needed.
+
+    Args:
+      data: The labeled rows of one feature; val and test are left alone.
+      l2: The strengths.
+      n_folds: At least 2; see `assign_folds`.
+      groups: N group names, which no fold splits; None where there is no group.
+
+    Returns:
+      The metrics of each strength, over all train examples, for `choose`.
+
+    Raises:
+      ConfigError: `n_folds` is more than there are groups or examples.
+    """
+    train = data.split("train")
+    fold = assign_folds(
+        train.targets,
+        data.content[train.rows],
+        n_folds=n_folds,
+        groups=None if groups is None else [groups[row] for row in train.rows],
+    )
+    standardizer = fit_standardizer(train.features)
+    features = apply_standardizer(standardizer, train.features)
+    kept = fold != np.arange(n_folds)[:, None]
+    fitted = fit_linear(
+        features,
+        train.targets,
+        n_classes=len(data.classes),
+        l2=np.repeat(l2, n_folds).tolist(),
+        sample_weight=np.tile(kept, (len(l2), 1)),
+    )
+    probabilities = np.empty((len(l2), len(features), len(data.classes)))
+    for held in range(n_folds):
+        rows = fold == held
+        of_fold = fitted.take(range(held, len(fitted.loss), n_folds))
+        probabilities[:, rows] = softmax(predict_logits(of_fold, features[rows]))
+    return [score(train.targets, of_strength) for of_strength in probabilities]
 
 
 def few_shot_correct(
