@@ -51,6 +51,17 @@ def ill_conditioned(
     )
 
 
+def many_classes() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Rectified mixtures of hidden directions whose weight falls tenfold, and noise."""
+    rng = np.random.default_rng(3)
+    targets = rng.integers(0, 12, 2500)
+    hidden = rng.normal(size=(12, 16))[targets] + 0.8 * rng.normal(size=(2500, 16))
+    mixing = rng.normal(size=(16, 64)) * np.logspace(0, -1, 16)[:, None]
+    features = np.maximum(hidden @ mixing + rng.normal(size=(2500, 64)), 0)
+    features = apply_standardizer(fit_standardizer(features[:1500]), features)
+    return features[:1500], targets[:1500], features[1500:], targets[1500:]
+
+
 def objective(
     kernel: np.ndarray,
     bias: np.ndarray,
@@ -72,7 +83,7 @@ def objective(
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("data", [digits, ill_conditioned])
+@pytest.mark.parametrize("data", [digits, ill_conditioned, many_classes])
 def test_heads_reach_the_optimum_of_scikit_learn_at_every_strength(data):
     train, targets, test, _ = data()
     n_classes = int(targets.max()) + 1
@@ -146,6 +157,8 @@ def awkward_cases() -> dict[str, tuple[np.ndarray, np.ndarray, int]]:
         "a class without an example": (plain, np.where(targets == 1, 3, targets), 4),
         "features of very different size": (plain * 1.2 ** np.arange(12), targets, 4),
         "features that say nothing": (np.zeros((40, 12)), targets, 4),
+        "large features far from 0": (plain * 1e4 + 1e5, targets, 4),
+        "ten thousand classes, most absent": (plain, targets * 2500, 10_000),
     }
 
 
@@ -204,12 +217,36 @@ def test_many_heads_at_once_equal_one_at_a_time_and_chunk_by_chunk(monkeypatch):
 
 def test_a_finished_head_stays_where_it_is_while_its_neighbor_goes_on():
     train, targets = few_digits()
+    kept = np.arange(300) % 2 > 0
     beside_fast, beside_slow = (
-        fit_linear(train, targets, n_classes=10, l2=[10.0, other])
+        fit_linear(
+            train,
+            targets,
+            n_classes=10,
+            l2=[10.0, other],
+            sample_weight=[kept, ~kept],
+        )
         for other in (10.0, 1e-4)
     )
     assert beside_slow.n_iter[1] > 5 * beside_slow.n_iter[0]
     assert beside_slow.kernel[0].tobytes() == beside_fast.kernel[0].tobytes()
+
+
+def test_a_path_of_strengths_takes_far_fewer_iterations_than_heads_alone():
+    train, targets, _, _ = many_classes()
+    l2 = np.logspace(0, -5, 16).tolist()
+    path = fit_linear(train, targets, n_classes=12, l2=l2)
+    alone = [fit_linear(train, targets, n_classes=12, l2=[one]) for one in l2[::5]]
+    assert path.n_iter[::5].sum() < 0.5 * sum(int(one.n_iter[0]) for one in alone)
+    for index, one in zip(range(0, 16, 5), alone, strict=True):
+        assert path.loss[index] == pytest.approx(one.loss[0], rel=1e-4)
+
+
+def test_strengths_in_any_order_and_twice_come_back_in_that_order():
+    train, targets = few_digits()
+    strong_first = fit_linear(train, targets, n_classes=10, l2=[1.0, 0.1, 0.01])
+    mixed = fit_linear(train, targets, n_classes=10, l2=[0.01, 1.0, 0.1, 1.0])
+    np.testing.assert_allclose(mixed.loss, strong_first.loss[[2, 0, 1, 0]], rtol=1e-5)
 
 
 def test_a_weight_of_zero_equals_dropping_the_row():

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from tl_pipeline.config import make_config
 from tl_pipeline.data.decoding import decode_image
 from tl_pipeline.data.preprocessing import preprocess_image
 from tl_pipeline.data.sources import load_dataset
-from tl_pipeline.heads.grid import L2_GRID
+from tl_pipeline.heads.grid import L2_GRID, sklearn_c
+from tl_pipeline.heads.linear import fit_linear, predict_logits
+from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
 from tl_pipeline.stages.backbones import Backbone, load_backbone
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.labeled import load_labeled
@@ -73,6 +76,31 @@ def test_the_head_is_right_on_95_percent_over_carve_outs(store_root: Path):
         accuracies.append(right.mean())
     assert len(test.targets) == 153
     assert np.mean(accuracies) >= 0.95, accuracies
+
+
+def test_heads_on_photographs_reach_the_optimum_of_scikit_learn(store_root: Path):
+    (path,) = store_root.glob("mobilenet_v2-*")
+    store = open_store(path)
+    data = load_labeled(store, "pool", store.snapshot())
+    train, test = data.split("train"), data.split("test")
+    standardizer = fit_standardizer(train.features)
+    features = apply_standardizer(standardizer, train.features)
+    unseen = apply_standardizer(standardizer, test.features)
+    heads = fit_linear(features, train.targets, n_classes=2, l2=L2_GRID)
+    logits = predict_logits(heads, unseen)
+    same = []
+    for index in range(0, len(L2_GRID), 4):
+        c = sklearn_c(L2_GRID[index], len(features))
+        oracle = LogisticRegression(C=c, tol=1e-9, max_iter=3000)
+        oracle.fit(features.astype(np.float64), train.targets)
+        margin = oracle.decision_function(features.astype(np.float64))
+        signed = np.where(train.targets == 1, margin, -margin)
+        best = np.logaddexp(0, -signed).mean()
+        best += L2_GRID[index] / 2 * np.square(oracle.coef_).sum()
+        assert heads.converged[index]
+        assert heads.loss[index] == pytest.approx(best, rel=1e-4)
+        same.append(logits[index].argmax(axis=1) == oracle.predict(unseen))
+    assert np.mean(same) >= 0.999
 
 
 def test_the_lone_gif_decodes_is_listed_and_left_out_by_exclude_only(

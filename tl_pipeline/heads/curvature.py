@@ -52,6 +52,7 @@ def remember(
     slopes: Slopes,
     step: Parameters,
     change: Parameters,
+    least: jax.Array,
 ) -> Memory:
     """Adds a pair for each head that moved; the others keep theirs.
 
@@ -62,14 +63,16 @@ def remember(
       slopes: Where the step led.
       step: Of the parameters; all 0 where a head rests.
       change: By the step, of the cross-entropy's derivative.
+      least: [M], the decrease that float32 can still tell: a smaller step has changed
+        the derivative by its rounding only.
     """
     product = inner(step, change)
     length = total_of(step.kernel**2)
     along = product + penalty * length
     full = _with_penalty(change, step, penalty)
     scale = along / inner(full, _inverse(problem, penalty, slopes, full))
-    # A convex function never gives less than 0; rounding does.
-    usable = (product > 0) & jnp.isfinite(scale) & (scale > 0)
+    # A convex function never gives a product below 0; rounding does.
+    usable = (product > 0) & (along > least) & jnp.isfinite(scale) & (scale > 0)
     slot = (memory.newest + 1) % MEMORY
 
     def put(held: jax.Array, new: jax.Array) -> jax.Array:

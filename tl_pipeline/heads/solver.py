@@ -46,7 +46,6 @@ class Place(NamedTuple):
 
     point: Point
     move: Parameters  # from the strength before the last to the last
-    changes: jax.Array  # [M, K, N] of the margins by it
     slopes: Slopes
     memory: Memory
 
@@ -82,13 +81,12 @@ def begin(problem: Problem, bias: jax.Array) -> Place:
     mine = is_target(problem)
     margins = logits - jnp.where(mine, logits, 0).sum(axis=1, keepdims=True)
     margins = jnp.where(mine, -jnp.inf, margins)
-    changes = jnp.zeros_like(margins)
-    loss, _, _ = loss_along(problem, margins, changes, jnp.zeros(n_heads))
+    nowhere = jnp.zeros_like(margins)
+    loss, _, _ = loss_along(problem, margins, nowhere, jnp.zeros(n_heads))
     parameters = Parameters(kernel, bias)
     return Place(
         point=Point(parameters, margins, loss),
         move=cast(Parameters, jax.tree.map(jnp.zeros_like, parameters)),
-        changes=changes,
         slopes=slopes_at(problem, margins),
         memory=no_memory(parameters),
     )
@@ -114,9 +112,9 @@ def advance(
     n_heads = len(penalty)
     gradient = _full(place.slopes.gradient, place.point, penalty)
     slope = inner(gradient, place.move)
-    step, point = search_line(
-        problem, penalty, place.point, place.move, place.changes, slope
-    )
+    # Not the difference of the margins: a small one is rounding, and followed far.
+    changes = margins_of(problem, place.move)
+    step, point = search_line(problem, penalty, place.point, place.move, changes, slope)
     moved = _scaled(place.move, step)
     memory, slopes = _learn(problem, penalty, place.memory, place.slopes, point, moved)
 
@@ -187,8 +185,7 @@ def advance(
     state = jax.lax.while_loop(unfinished, iterate, aim(state))
     point = state.point
     move = jax.tree.map(jnp.subtract, point.parameters, place.point.parameters)
-    changes = jnp.where(is_target(problem), 0, point.margins - place.point.margins)
-    return Place(point, move, changes, state.slopes, state.memory), Solution(
+    return Place(point, move, state.slopes, state.memory), Solution(
         parameters=point.parameters,
         objective=objective_at(point, penalty),
         n_iter=state.n_iter,
@@ -211,7 +208,8 @@ def _learn(
 ) -> tuple[Memory, Slopes]:
     slopes = slopes_at(problem, point.margins)
     change = jax.tree.map(jnp.subtract, slopes.gradient, before.gradient)
-    return remember(memory, problem, penalty, slopes, moved, change), slopes
+    least = RESOLUTION * objective_at(point, penalty)
+    return remember(memory, problem, penalty, slopes, moved, change, least), slopes
 
 
 def _scaled(of: Parameters, factor: jax.Array) -> Parameters:
