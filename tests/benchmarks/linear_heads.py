@@ -1,6 +1,6 @@
 """Many linear heads at once against scikit-learn, one fit after another, in one run.
 
-    python tests/benchmarks/linear_heads.py --rows 20000 --width 1280 --classes 100
+    python tests/benchmarks/linear_heads.py
 
 Heads are strengths times folds: a head of fold i is fitted to the rows of the other
 folds. Both sides take turns: in each round all heads are fitted anew, compilation
@@ -58,9 +58,9 @@ def objective(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=4000)
-    parser.add_argument("--width", type=int, default=640)
-    parser.add_argument("--classes", type=int, default=20)
+    parser.add_argument("--rows", type=int, default=20000)
+    parser.add_argument("--width", type=int, default=1280)
+    parser.add_argument("--classes", type=int, default=100)
     parser.add_argument("--strengths", type=int, default=16)
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--oracles", type=int, default=4)
