@@ -1,9 +1,9 @@
 """Minibatches of a feature that need not fit in memory.
 
 A feature of a snapshot's examples, piece by piece: in the order in which rows lie in
-the store, or shuffled. Memory is bounded by construction: an epoch holds its buffer,
-one batch and at most one shard, whatever the store's size, and 16 bytes an example to
-know where its row is.
+the store, or shuffled. Memory is bounded by construction: the buffer, which is kept
+for the next epoch, a batch, and a shard while it is verified, whatever the store's
+size; and 16 bytes an example to know where its row is.
 """
 
 from collections.abc import Iterator
@@ -100,6 +100,7 @@ class Batches:
         self._store, self._feature, self._info = store, feature, info
         rows = split_rows(snapshot, split)
         places, self._shards = read_settled(lambda: self._find(rows), store.reload)
+        self._buffer: np.ndarray | None = None
         self._starts = np.cumsum([0, *(shard.rows for shard in self._shards)])
         self.failed = rows[places < 0]
         order = np.argsort(places, kind="stable")[len(self.failed) :]
@@ -144,7 +145,11 @@ class Batches:
         n, size = len(self), min(self.buffer_rows, len(self))
         chunk_rows = max(1, CHUNK_BYTES // self._info.row_bytes)
         piece = max(1, min(chunk_rows, size // _PIECES))
-        buffer = self._empty(size + piece)
+        # Kept from epoch to epoch: memory is slow to touch for the first time. An
+        # epoch that begins within another one takes its own.
+        buffer, self._buffer = self._buffer, None
+        if buffer is None:
+            buffer = self._empty(size + piece)
         rows = np.empty(size + piece, np.int64)
         filled = 0
         starts = rng.permutation(np.arange(0, n, piece))
@@ -167,6 +172,7 @@ class Batches:
             left = order[filled - kept :]
             buffer[:kept], rows[:kept] = buffer[left], rows[left]
             filled = kept
+        self._buffer = buffer
 
     def _empty(self, n: int) -> np.ndarray:
         return np.empty((n, *self._info.shape), self._info.dtype)
