@@ -21,6 +21,7 @@ GROUND = (  # each may import those before it
     "hdf5",
     "spec",
     "examples",
+    "tasks",
     "config",
 )
 PARTS = (
