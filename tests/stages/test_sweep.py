@@ -11,6 +11,7 @@ from tl_pipeline.heads.grid import sklearn_c
 from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
 from tl_pipeline.stages.labeled import Labeled
 from tl_pipeline.stages.sweep import cross_validate
+from tl_pipeline.tasks import Task
 
 
 def labeled(features: np.ndarray, targets: np.ndarray, n_train: int) -> Labeled:
@@ -19,7 +20,7 @@ def labeled(features: np.ndarray, targets: np.ndarray, n_train: int) -> Labeled:
     splits = np.array(["train"] * n_train + ["test"] * (n - n_train), object)
     return Labeled(
         feature="pool",
-        classes=tuple(str(name) for name in range(int(targets.max()) + 1)),
+        task=Task("multiclass", tuple(map(str, range(int(targets.max()) + 1)))),
         ids=tuple(f"{row:05d}" for row in range(n)),
         content=rng.integers(0, 256, (n, 32), dtype=np.uint8),
         splits=splits,

@@ -9,9 +9,12 @@ from numpy.typing import ArrayLike
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, FeatureShapeError
-from tl_pipeline.heads.standardize import Standardizer, apply_standardizer
+from tl_pipeline.heads.outputs import KINDS
+from tl_pipeline.heads.preparation import Preparation, Steps, apply_preparation
+from tl_pipeline.tasks import Task
 
-KINDS = ("linear",)
+_PREPARATION = "preparation."  # before the names of its arrays
+_KEYS = ("kind", "feature", "task", "classes", "settings", "preparation")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -19,22 +22,20 @@ class Head:
     """One fitted head with all that is needed to use it on stored features.
 
     Attributes:
-      kind: One of `KINDS`.
-      feature: The name of the feature it was trained on.
-      classes: K class names, in the order of the probabilities.
+      kind: One of `outputs.KINDS`.
+      feature: The name of the feature it was trained on; several are joined by `+`.
+      task: What it was asked for.
       settings: What it was trained with, as plain data: `l2`, `C`, and so on.
-      standardizer: The map fitted on the train split.
-      kernel: [D, K] float32, on standardized features.
-      bias: [K] float32.
+      preparation: What is done to rows first, fitted on the train split.
+      arrays: What it learned, float32, by name; see `outputs`.
     """
 
     kind: str
     feature: str
-    classes: tuple[str, ...]
+    task: Task
     settings: Mapping[str, Json]
-    standardizer: Standardizer
-    kernel: np.ndarray
-    bias: np.ndarray
+    preparation: Preparation
+    arrays: Mapping[str, np.ndarray]
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -42,32 +43,22 @@ class Head:
                 f"Asked for a head of kind {self.kind!r}; known are {', '.join(KINDS)}."
                 " A newer tl-pipeline may know it."
             )
-        width, n_classes = len(self.standardizer.mean), len(self.classes)
-        shapes = {name: array.shape for name, array in self.to_arrays().items()}
-        wanted = {
-            "kernel": (width, n_classes),
-            "bias": (n_classes,),
-            "mean": (width,),
-            "scale": (width,),
-        }
-        differing = [name for name in wanted if shapes[name] != wanted[name]]
-        if differing:
-            found = ", ".join(
-                f"{name} {list(shapes[name])} instead of {list(wanted[name])}"
-                for name in differing
-            )
-            raise FeatureShapeError(
-                f"A head of {n_classes} classes on {width} features has other shapes: "
-                f"{found}. Its arrays and its description are not of one run."
+        missing = [name for name in KINDS[self.kind][1] if name not in self.arrays]
+        if missing:
+            raise ConfigError(
+                f"A saved head lacks {', '.join(missing)}. Train it again."
             )
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the K columns that `predict` returns."""
+        return self.task.names
+
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Returns the arrays to save, float32, by name."""
-        return {
-            "kernel": self.kernel,
-            "bias": self.bias,
-            "mean": self.standardizer.mean,
-            "scale": self.standardizer.scale,
+        """Returns the arrays to save, by name."""
+        prepared = self.preparation.to_arrays()
+        return {**self.arrays} | {
+            _PREPARATION + name: array for name, array in prepared.items()
         }
 
     def to_json(self) -> dict[str, Json]:
@@ -75,8 +66,10 @@ class Head:
         return {
             "kind": self.kind,
             "feature": self.feature,
-            "classes": list(self.classes),
+            "task": self.task.kind,
+            "classes": list(self.task.names),
             "settings": dict(self.settings),
+            "preparation": dataclasses.asdict(self.preparation.steps),
         }
 
     @classmethod
@@ -91,54 +84,82 @@ class Head:
 
         Raises:
           ConfigError: The kind is not known, or a key or an array is missing.
-          FeatureShapeError: The arrays do not fit each other or the classes.
+          FeatureShapeError: The arrays do not fit each other.
         """
-        keys = {"kind", "feature", "classes", "settings"} - description.keys()
-        names = {"kernel", "bias", "mean", "scale"} - arrays.keys()
-        if keys or names:
+        missing = [key for key in _KEYS if key not in description]
+        if missing:
             raise ConfigError(
-                f"A saved head lacks {', '.join(sorted(keys | names))}. Train it again."
+                f"A saved head lacks {', '.join(missing)}. Train it again."
             )
+        prepared = {
+            name.removeprefix(_PREPARATION): array
+            for name, array in arrays.items()
+            if name.startswith(_PREPARATION)
+        }
+        steps = Steps(**description["preparation"])
         return cls(
             kind=str(description["kind"]),
             feature=str(description["feature"]),
-            classes=tuple(map(str, description["classes"])),
+            task=Task(description["task"], tuple(map(str, description["classes"]))),
             settings=dict(description["settings"]),
-            standardizer=Standardizer(arrays["mean"], arrays["scale"]),
-            kernel=arrays["kernel"],
-            bias=arrays["bias"],
+            preparation=Preparation.from_arrays(steps, prepared),
+            arrays={
+                name: array
+                for name, array in arrays.items()
+                if not name.startswith(_PREPARATION)
+            },
         )
 
-    def predict_logits(self, features: ArrayLike) -> np.ndarray:
-        """Returns the [N, K] float64 logits of [N, D] features as they are stored.
+    def outputs(self, features: ArrayLike) -> np.ndarray:
+        """Returns the [N, K] float64 logits, or numbers, of features as stored.
 
-        Summed in float64, so that an example's logits do not change with its batch by
-        more than 1e-15, relatively.
+        Of a binary task [N, 1]: the logit of the second class.
 
         Raises:
-          FeatureShapeError: `features` is not [N, D] with the D of the head.
+          FeatureShapeError: `features` are not the head's.
         """
-        features = np.asarray(features)
-        width = len(self.kernel)
-        if features.ndim != 2 or features.shape[1] != width:
+        outputs, _ = KINDS[self.kind]
+        try:
+            rows = apply_preparation(self.preparation, features)
+            return outputs(self.arrays, self.settings, rows)
+        except (FeatureShapeError, ValueError) as error:
             raise FeatureShapeError(
-                f"The head takes rows of {width} features ({self.feature}), got the "
-                f"shape {list(features.shape)}. Pass the feature it was trained on."
-            )
-        standardized = apply_standardizer(self.standardizer, features)
-        kernel = self.kernel.astype(np.float64)
-        return standardized.astype(np.float64) @ kernel + self.bias
+                f"A head on {self.feature} was given rows of the shape "
+                f"{list(np.shape(features))}: {error}"
+            ) from error
 
-    def predict_proba(self, features: ArrayLike) -> np.ndarray:
-        """Returns the probability of each class: [N, K] float64 rows that add up to 1.
+    def predict(self, features: ArrayLike) -> np.ndarray:
+        """Returns what the head says of N examples: [N, K] float64; see `Task`.
 
         Args:
-          features: [N, D] floating, not yet standardized; N may be 0.
+          features: [N, D] floating, as stored; N may be 0.
 
         Raises:
-          FeatureShapeError: `features` is not [N, D] with the D of the head.
+          FeatureShapeError: `features` are not the head's.
         """
-        return softmax(self.predict_logits(features))
+        return apply_link(self.task, self.outputs(features))
+
+
+def apply_link(task: Task, outputs: ArrayLike) -> np.ndarray:
+    """Turns logits into probabilities; numbers stay what they are.
+
+    Args:
+      task: Its kind decides: softmax, one sigmoid, a sigmoid a label, or nothing.
+      outputs: [..., K] floating, [..., 1] where the task is binary.
+
+    Returns:
+      [..., K] float64; both classes' probabilities where the task is binary.
+    """
+    outputs = np.asarray(outputs, np.float64)
+    if task.kind == "regression":
+        return outputs
+    if task.kind == "multiclass":
+        return softmax(outputs)
+    if task.kind == "binary":
+        return softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=-1))
+    # The larger of the two halves first: no overflow at either end.
+    powers = np.exp(-np.abs(outputs))
+    return np.where(outputs >= 0, 1, powers) / (1 + powers)
 
 
 def softmax(logits: ArrayLike) -> np.ndarray:

@@ -67,7 +67,7 @@ def compare_baselines(
         candidates = sweep_linear(part, l2)
         best = candidates[choose_candidate(candidates)].head
         train, test = part.split("train"), part.split("test")
-        right = best.predict_proba(test.features).argmax(axis=1) == test.targets
+        right = best.predict(test.features).argmax(axis=1) == test.targets
         correct[label] = right
         by_shots = {}
         for k in shots:

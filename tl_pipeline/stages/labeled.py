@@ -8,6 +8,7 @@ import numpy as np
 from tl_pipeline.errors import DatasetError, FeatureShapeError
 from tl_pipeline.examples import Examples
 from tl_pipeline.store.store import FeatureStore
+from tl_pipeline.tasks import Task, encode_classes
 
 
 class Split(NamedTuple):
@@ -30,23 +31,28 @@ class Labeled:
 
     Attributes:
       feature: The feature's name.
-      classes: The K class names, in the order of their indices.
+      task: What a head is asked for.
       ids: N ids.
       content: [N, 32] uint8 content digests.
       splits: N split names.
       features: [N, D] float32.
-      targets: [N] int64 class indices.
+      targets: As the task encodes them.
       n_failed: Examples of the snapshot without a row.
     """
 
     feature: str
-    classes: tuple[str, ...]
+    task: Task
     ids: tuple[str, ...]
     content: np.ndarray
     splits: np.ndarray
     features: np.ndarray
     targets: np.ndarray
     n_failed: int
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the task's classes, labels or targets."""
+        return self.task.names
 
     def split(self, name: str) -> Split:
         """Returns the rows of `"train"`, `"val"` or `"test"`."""
@@ -71,16 +77,14 @@ def load_labeled(store: FeatureStore, feature: str, examples: Examples) -> Label
         )
     kept = np.array([target is not None for target in rows.targets], bool)
     classes = examples.classes
-    index = {name: i for i, name in enumerate(classes)}
-    labels = [index[target] for target in rows.targets if target is not None]
     return Labeled(
         feature=feature,
-        classes=classes,
+        task=Task("binary" if len(classes) == 2 else "multiclass", classes),
         ids=tuple(id for id, keep in zip(rows.ids, kept, strict=True) if keep),
         content=rows.content[kept],
         splits=np.array(rows.splits, object)[kept],
         features=rows.features[kept].astype(np.float32),
-        targets=np.array(labels, np.int64),
+        targets=encode_classes(rows.targets, classes)[kept],
         n_failed=len(rows.failed),
     )
 

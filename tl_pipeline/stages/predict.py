@@ -93,7 +93,7 @@ def predict(
     if features is not None:
         # The head was trained on stored rows: round as the store does.
         stored = features.astype(loaded.spec["store_dtype"]).astype(np.float32)
-        scores = head.predict_proba(stored)
+        scores = head.predict(stored)
         probabilities = dict(zip(computed, scores, strict=True))
     predictions = [
         _prediction(item.id, probabilities.get(content), reasons.get(content), head)

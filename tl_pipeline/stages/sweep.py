@@ -11,9 +11,16 @@ from tl_pipeline.evaluation.metrics import score
 from tl_pipeline.evaluation.selection import choose
 from tl_pipeline.heads.grid import sklearn_c
 from tl_pipeline.heads.head import Head, softmax
-from tl_pipeline.heads.linear import fit_linear, predict_logits
-from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
+from tl_pipeline.heads.linear import LinearHeads, fit_linear, predict_logits
+from tl_pipeline.heads.preparation import (
+    Preparation,
+    Steps,
+    apply_preparation,
+    fit_preparation,
+)
 from tl_pipeline.stages.labeled import Labeled
+
+STANDARDIZED = Steps()
 
 
 class Candidate(NamedTuple):
@@ -24,36 +31,28 @@ class Candidate(NamedTuple):
     converged: bool
 
 
-def sweep_linear(data: Labeled, l2: Sequence[float]) -> list[Candidate]:
+def sweep_linear(
+    data: Labeled, l2: Sequence[float], *, steps: Steps = STANDARDIZED
+) -> list[Candidate]:
     """Fits a head of each strength on train and scores it on val.
 
     Args:
       data: The labeled rows of one feature.
       l2: The strengths.
+      steps: What is done to rows first.
     """
     train, val = data.split("train"), data.split("val")
-    standardizer = fit_standardizer(train.features)
+    preparation = fit_preparation(train.features, steps)
     fitted = fit_linear(
-        apply_standardizer(standardizer, train.features),
+        apply_preparation(preparation, train.features),
         train.targets,
-        n_classes=len(data.classes),
+        n_classes=data.task.n_outputs,
         l2=l2,
     )
     candidates = []
     for i, strength in enumerate(l2):
-        head = Head(
-            kind="linear",
-            feature=data.feature,
-            classes=data.classes,
-            settings={
-                "l2": float(strength),
-                "C": sklearn_c(float(strength), len(train.targets)),
-            },
-            standardizer=standardizer,
-            kernel=fitted.kernel[i],
-            bias=fitted.bias[i],
-        )
-        metrics = score(val.targets, head.predict_proba(val.features))
+        head = _linear_head(data, preparation, fitted, i, strength)
+        metrics = score(val.targets, head.predict(val.features))
         candidates.append(Candidate(head, metrics, bool(fitted.converged[i])))
     return candidates
 
@@ -95,17 +94,17 @@ def cross_validate(
         n_folds=n_folds,
         groups=None if groups is None else [groups[row] for row in train.rows],
     )
-    standardizer = fit_standardizer(train.features)
-    features = apply_standardizer(standardizer, train.features)
+    preparation = fit_preparation(train.features, STANDARDIZED)
+    features = apply_preparation(preparation, train.features)
     kept = fold != np.arange(n_folds)[:, None]
     fitted = fit_linear(
         features,
         train.targets,
-        n_classes=len(data.classes),
+        n_classes=data.task.n_outputs,
         l2=np.repeat(l2, n_folds).tolist(),
         sample_weight=np.tile(kept, (len(l2), 1)),
     )
-    probabilities = np.empty((len(l2), len(features), len(data.classes)))
+    probabilities = np.empty((len(l2), len(features), data.task.n_outputs))
     for held in range(n_folds):
         rows = fold == held
         of_fold = fitted.take(range(held, len(fitted.loss), n_folds))
@@ -132,34 +131,47 @@ def few_shot_correct(
       [S, N] bool over the test examples.
     """
     train, val, test = (data.split(name) for name in ("train", "val", "test"))
-    standardizer = fit_standardizer(train.features)
+    preparation = fit_preparation(train.features, STANDARDIZED)
     weights = np.zeros((n_seeds, len(train.targets)), np.float32)
     for seed in range(n_seeds):
         rng = np.random.default_rng([seed, k])
         weights[seed, k_shot_rows(train.targets, k, rng=rng)] = 1
     fitted = fit_linear(
-        apply_standardizer(standardizer, train.features),
+        apply_preparation(preparation, train.features),
         train.targets,
-        n_classes=len(data.classes),
+        n_classes=data.task.n_outputs,
         l2=list(l2) * n_seeds,
         sample_weight=weights.repeat(len(l2), axis=0),
     )
     correct = []
     for seed in range(n_seeds):
         heads = [
-            Head(
-                kind="linear",
-                feature=data.feature,
-                classes=data.classes,
-                settings={"l2": float(strength)},
-                standardizer=standardizer,
-                kernel=fitted.kernel[seed * len(l2) + i],
-                bias=fitted.bias[seed * len(l2) + i],
-            )
+            _linear_head(data, preparation, fitted, seed * len(l2) + i, strength)
             for i, strength in enumerate(l2)
         ]
-        scores = [score(val.targets, h.predict_proba(val.features)) for h in heads]
+        scores = [score(val.targets, h.predict(val.features)) for h in heads]
         best = heads[choose(scores, strength=l2)]
-        predicted = best.predict_proba(test.features).argmax(axis=1)
+        predicted = best.predict(test.features).argmax(axis=1)
         correct.append(predicted == test.targets)
     return np.stack(correct)
+
+
+def _linear_head(
+    data: Labeled,
+    preparation: Preparation,
+    fitted: LinearHeads,
+    index: int,
+    strength: float,
+) -> Head:
+    kernel, bias = fitted.kernel[index], fitted.bias[index]
+    if data.task.kind == "binary":  # one logit: that of the second class
+        kernel, bias = np.diff(kernel, axis=1), np.diff(bias)
+    n_train = len(data.split("train").targets)
+    return Head(
+        kind="linear",
+        feature=data.feature,
+        task=data.task,
+        settings={"l2": float(strength), "C": sklearn_c(float(strength), n_train)},
+        preparation=preparation,
+        arrays={"kernel": kernel, "bias": bias},
+    )

@@ -199,7 +199,7 @@ def _train(
     best = choose_candidate(candidates)
     head = candidates[best].head
     data = by_feature[head.feature]
-    probabilities = head.predict_proba(data.features)
+    probabilities = head.predict(data.features)
     intervals = {}
     for split in ("val", "test"):
         rows = data.split(split).rows
