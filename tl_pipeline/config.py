@@ -39,19 +39,37 @@ class DataConfig(_Section):
     path: Name | None = Field(
         None, description="a table's column of image files; default: path, image, file"
     )
-    target: Name | None = Field(None, description="likewise: target, label")
+    target: Name | tuple[Name, ...] | None = Field(
+        None, description="likewise: target, label; or a list of columns"
+    )
     split: Name | None = Field(None, description="likewise: split")
     group: Name | None = Field(
         None, description="likewise: group, which is split as one"
     )
     id: Name | None = Field(None, description="likewise: id; else the path is the id")
+    weight: Name | None = Field(
+        None, description="a table's column of sample weights for training"
+    )
+    slices: tuple[Name, ...] = Field(
+        (), description="a table's columns by whose values heads are scored apart"
+    )
 
     @property
     def columns(self) -> dict[str, str]:
         """The columns that have a name of their own, by role."""
         roles = ("path", "target", "split", "group", "id")
         named = {role: getattr(self, role) for role in roles}
-        return {role: name for role, name in named.items() if name is not None}
+        return {role: name for role, name in named.items() if isinstance(name, str)}
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The columns of the targets, where a list names them."""
+        return self.target if isinstance(self.target, tuple) else ()
+
+    @property
+    def keep(self) -> tuple[str, ...]:
+        """The columns to keep beside those with a role."""
+        return (*([self.weight] if self.weight else []), *self.slices)
 
 
 class BackboneConfig(_Section):

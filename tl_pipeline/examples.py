@@ -10,7 +10,7 @@ import hashlib
 import itertools
 import operator
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Examples:
       targets: N class names; None where an example is unlabeled.
       splits: N of `"train"`, `"val"`, `"test"`.
       groups: N group names; None where an example belongs to no group.
+      columns: Further columns of N texts by name, sorted by name: targets where there
+        are several, weights, what slices are by. None where a text is missing.
     """
 
     dataset: str
@@ -39,6 +41,9 @@ class Examples:
     targets: tuple[str | None, ...]
     splits: tuple[str, ...]
     groups: tuple[str | None, ...]
+    columns: Mapping[str, tuple[str | None, ...]] = dataclasses.field(
+        default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -46,6 +51,8 @@ class Examples:
         assert self.content.dtype == np.uint8
         assert len(self.targets) == len(self.splits) == len(self.groups) == n
         assert is_sorted_set(self.ids)
+        assert is_sorted_set(tuple(self.columns))
+        assert all(len(column) == n for column in self.columns.values())
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,6 +69,7 @@ class Examples:
     def digest(self) -> str:
         """SHA-256 of the whole table: the snapshot's identity."""
         rows = hashlib.sha256(self.content.tobytes()).hexdigest()
+        columns = {"columns": dict(self.columns)} if self.columns else {}
         return json_digest(
             {
                 "dataset": self.dataset,
@@ -70,6 +78,7 @@ class Examples:
                 "targets": self.targets,
                 "splits": self.splits,
                 "groups": self.groups,
+                **columns,
             }
         )
 
@@ -88,6 +97,10 @@ class Examples:
             tuple([self.targets[i] for i in kept]),
             tuple([self.splits[i] for i in kept]),
             tuple([self.groups[i] for i in kept]),
+            {
+                name: tuple([column[i] for i in kept])
+                for name, column in self.columns.items()
+            },
         )
 
 

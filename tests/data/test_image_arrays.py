@@ -166,7 +166,7 @@ def test_a_file_that_changes_after_it_was_listed_gives_no_rows(
         ({"images": IMAGES, "targets": np.zeros(5, int)}, "int64 [5]; needed is one"),
         ({"images": IMAGES, "targets": np.zeros((N, 2), int)}, "int64 [6, 2]; needed"),
         (
-            {"images": IMAGES, "targets": np.zeros(N)},
+            {"images": IMAGES, "groups": np.zeros(N)},
             "float64 [6]; needed is one",
         ),
         (
@@ -289,3 +289,18 @@ def test_hdf5_texts_that_are_packed_are_refused(tmp_path: Path):
         kind = h5py.string_dtype()
         file.create_dataset("ids", data=[*"abcdef"], dtype=kind, compression="gzip")
     assert "'ids': its texts are packed" in refuse(tmp_path / "a.h5")
+
+
+@pytest.mark.parametrize("name", ["stored.npz", "plain.h5"])
+def test_numbers_are_targets_and_further_arrays_are_kept(tmp_path: Path, name: str):
+    lengths = np.array([0.5, 1, np.nan, 2, 3, 4])
+    cameras = np.array([*"aabbbb"])
+    path = write(tmp_path / name, images=IMAGES, length=lengths, camera=cameras)
+    dataset = load_dataset(path, columns={"target": "length"}, keep=["camera"])
+    targets = [item.target for item in dataset.items]
+    assert targets == ["0.5", "1", None, "2", "3", "4"]
+    assert dataset.column_names == ("camera",)
+    assert [item.columns for item in dataset.items] == [(c,) for c in "aabbbb"]
+    dataset = load_dataset(path, targets=["length", "camera"])
+    assert dataset.items[0].target == "0.5, a"
+    assert dataset.items[2].columns == (None, "b")

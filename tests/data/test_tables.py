@@ -261,11 +261,37 @@ def test_parquets_dictionaries_and_large_texts_are_texts(folder: Path):
     assert [item.target for item in dataset.items] == ["x", None, "x", "y"]
 
 
-def test_fractions_and_lists_are_no_targets(folder: Path):
-    rows = [{"path": "a/1.png", "target": 0.5, "group": [1]}]
+def test_fractions_are_targets_and_no_ids_and_lists_are_neither(folder: Path):
+    rows = [{"path": "a/1.png", "target": 0.5, "id": 0.5, "group": [1]}]
     message = refuse(write_table(folder / "t.parquet", rows))
-    assert "1 row whose 'target' is no whole number: row 1 '0.5'" in message
+    assert "1 row whose 'id' is no whole number: row 1 '0.5'" in message
     assert "the column 'group' holds list<" in message
+    rows = [{"path": "a/1.png", "target": 0.1}, {"path": "a/2.png", "target": 3.0}]
+    dataset = load_dataset(write_table(folder / "t.parquet", rows))
+    assert [item.target for item in dataset.items] == ["0.1", "3"]
+    rows[0]["target"] = float("inf")
+    message = refuse(write_table(folder / "t.parquet", rows))
+    assert "'target' is no finite number: row 1 'inf'" in message
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_several_targets_and_further_columns_are_kept_by_name(
+    folder: Path, suffix: str
+):
+    rows = [
+        {"path": "a/2.png", "wing": 1, "leg": 0, "w": 0.5, "camera": "north"},
+        {"path": "a/1.png", "wing": 0, "leg": None, "w": 2.0, "camera": None},
+    ]
+    path = write_table(folder / f"t{suffix}", rows)
+    dataset = load_dataset(path, targets=["wing", "leg"], keep=["w", "camera"])
+    assert dataset.column_names == ("wing", "leg", "w", "camera")
+    first, second = dataset.items
+    assert (first.id, first.target) == ("a/1.png", "0, ")
+    assert first.columns[:2] == ("0", None) and first.columns[3] is None
+    assert float(first.columns[2] or "") == 2
+    assert second.columns == ("1", "0", "0.5", "north")
+    with pytest.raises(DatasetError, match="no column 'cam' .* did you mean 'camera'"):
+        load_dataset(path, keep=["cam"])
 
 
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])

@@ -26,6 +26,7 @@ def tables(draw) -> Examples:
         tuple(draw(lists)),
         tuple(draw(st.lists(st.sampled_from(SPLITS), min_size=n, max_size=n))),
         tuple(draw(lists)),
+        {name: tuple(draw(lists)) for name in sorted(draw(st.sets(TEXT, max_size=3)))},
     )
 
 
@@ -36,6 +37,7 @@ def test_any_table_comes_back_the_same(examples):
     assert again.digest == examples.digest == entry.digest
     assert again.targets == examples.targets
     assert again.groups == examples.groups
+    assert again.columns == examples.columns
     assert bytes(build_snapshot(examples)[0]) == bytes(data)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tl_pipeline.cli.console import AsJson, Console
-from tl_pipeline.cli.stages_commands import Names, make_request
+from tl_pipeline.cli.stages_commands import Names, make_request, one_or_several
 from tl_pipeline.config import load_config
 from tl_pipeline.errors import RequestError
 
@@ -21,10 +21,12 @@ def plan(
     dataset: str | None = None,
     exclude: Names = None,
     path_column: str | None = None,
-    target_column: str | None = None,
+    target_column: Names = None,
     split_column: str | None = None,
     group_column: str | None = None,
     id_column: str | None = None,
+    weight_column: str | None = None,
+    slice_column: Names = None,
     store_root: str | None = None,
     store_dtype: str | None = None,
     batch_size: int | None = None,
@@ -48,11 +50,13 @@ def plan(
       features: Outputs to cache: pool, stage3:avg, logits, ...
       dataset: The dataset's name; default: the folder's.
       exclude: Patterns of ids to leave out.
-      path_column: As of `extract`, like the four that follow.
+      path_column: As of `extract`, like the six that follow.
       target_column: A table's column of targets.
       split_column: Its column of train, val, test.
       group_column: Its column of groups, which are split as one.
       id_column: Its column of ids.
+      weight_column: Its column of sample weights.
+      slice_column: Its columns that slices are by.
       store_root: The folder that holds the stores.
       store_dtype: float16 or float32.
       batch_size: Fixed when a store is made.
@@ -74,10 +78,12 @@ def plan(
             "val_size": val_size,
             "test_size": test_size,
             "path": path_column,
-            "target": target_column,
+            "target": one_or_several(target_column),
             "split": split_column,
             "group": group_column,
             "id": id_column,
+            "weight": weight_column,
+            "slices": slice_column,
         },
         "backbone": {
             "name": backbone,

@@ -20,10 +20,12 @@ def extract(
     dataset: str | None = None,
     exclude: Names = None,
     path_column: str | None = None,
-    target_column: str | None = None,
+    target_column: Names = None,
     split_column: str | None = None,
     group_column: str | None = None,
     id_column: str | None = None,
+    weight_column: str | None = None,
+    slice_column: Names = None,
     store_root: str | None = None,
     store_dtype: str | None = None,
     batch_size: int | None = None,
@@ -49,10 +51,13 @@ def extract(
       exclude: Patterns of ids to leave out.
       path_column: A table's column of image files, or the array of images; default:
         path, image or file; images or image.
-      target_column: Likewise of targets; default: target or label.
+      target_column: Likewise of targets; default: target or label. Several make one
+        head of several labels or numbers.
       split_column: Likewise of train, val, test; default: split.
       group_column: Likewise of groups, which are split as one; default: group.
       id_column: Likewise of ids; default: id, else the path.
+      weight_column: A column of sample weights to keep for training.
+      slice_column: Columns to keep, by whose values heads are scored apart.
       store_root: The folder that holds the stores.
       store_dtype: float16 or float32.
       batch_size: Fixed when a store is made.
@@ -77,10 +82,12 @@ def extract(
             "val_size": val_size,
             "test_size": test_size,
             "path": path_column,
-            "target": target_column,
+            "target": one_or_several(target_column),
             "split": split_column,
             "group": group_column,
             "id": id_column,
+            "weight": weight_column,
+            "slices": slice_column,
         },
         backbone={
             "name": backbone,
@@ -96,6 +103,8 @@ def extract(
             name=config.data.name,
             exclude=config.data.exclude,
             columns=config.data.columns,
+            targets=config.data.targets,
+            keep=config.data.keep,
         ),
         load_backbone(
             config.backbone.name,
@@ -206,6 +215,11 @@ def predict(
         else:
             console.say(f"{one.id}  {one.label}  {one.probabilities[one.label]:.3f}")
     console.result([one._asdict() for one in predictions])
+
+
+def one_or_several(names: list[str] | None) -> str | list[str] | None:
+    """Returns one name as itself: it is the role's column, not a list of one."""
+    return names[0] if names and len(names) == 1 else names
 
 
 def make_request(**sections: dict[str, object]) -> PipelineConfig:

@@ -124,6 +124,10 @@ def make_examples(
         tuple(item.target for item in items),
         tuple(splits),
         tuple(item.group for item in items),
+        {
+            name: tuple(item.columns[i] for item in items)
+            for i, name in sorted(enumerate(dataset.column_names), key=lambda x: x[1])
+        },
     )
 
 

@@ -22,6 +22,7 @@ class Item:
       target: The class's name; None where it is unlabeled.
       split: The data's own split, else None.
       group: The group that must not span splits, else None.
+      columns: Its text in each of the dataset's further columns, else None.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Item:
     target: str | None = None
     split: str | None = None
     group: str | None = None
+    columns: tuple[str | None, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -57,6 +59,7 @@ class Dataset:
       notes: Sentences that the user should read.
       carve_val: Whether the data names train and test but no validation, which is then
         carved from train.
+      column_names: Further columns that its items have.
       reader: Returns the bytes of an item, or raises `OSError`.
     """
 
@@ -65,6 +68,7 @@ class Dataset:
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()
     carve_val: bool = False
+    column_names: tuple[str, ...] = ()
     reader: Callable[[Item], bytes] = dataclasses.field(
         default=read_file, repr=False, compare=False
     )

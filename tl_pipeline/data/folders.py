@@ -38,12 +38,14 @@ class Listing(NamedTuple):
       notes: Sentences for the user.
       carve_val: Whether validation is to be carved from train.
       sample: An id, to show what ids look like.
+      column_names: Further columns that the items have.
     """
 
     items: tuple[Item, ...]
     notes: tuple[str, ...]
     carve_val: bool
     sample: str
+    column_names: tuple[str, ...] = ()
 
 
 def scan_folder(root: Path, exclusion: Exclusion) -> Listing:

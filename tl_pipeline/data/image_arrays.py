@@ -5,8 +5,9 @@
 place in the array, from 00000000, unless an array gives another.
 """
 
+import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from tl_pipeline.data.folders import Listing, note_splits
 from tl_pipeline.data.labels import Labels, check_ids, normalize_id, settle_splits
 from tl_pipeline.data.npy import write_npy
 from tl_pipeline.data.problems import Problems
-from tl_pipeline.data.roles import ARRAY_NAMES, find_roles
+from tl_pipeline.data.roles import ARRAY_NAMES, find_kept, find_roles, join_targets
 from tl_pipeline.data.stat_cache import stamp_file
 from tl_pipeline.errors import DatasetError
 
@@ -36,7 +37,12 @@ _ADVICE = (
 
 
 def list_arrays(
-    path: Path, exclusion: Exclusion, names: Mapping[str, str]
+    path: Path,
+    exclusion: Exclusion,
+    names: Mapping[str, str],
+    *,
+    targets: Sequence[str] = (),
+    keep: Sequence[str] = (),
 ) -> tuple[Listing, Callable[[Item], bytes]]:
     """Lists the images of a file of arrays.
 
@@ -44,6 +50,8 @@ def list_arrays(
       path: The file, absolute.
       exclusion: Which ids to leave out.
       names: Names of arrays by role, where they are not the conventional ones.
+      targets: The arrays of the targets, where they are several.
+      keep: Further arrays to keep.
 
     Returns:
       The listing, and what reads an item's bytes: one row, as a `.npy` file.
@@ -60,19 +68,27 @@ def list_arrays(
         roles = find_roles(
             list(file.arrays), names, known=ARRAY_NAMES, kind="array", problems=problems
         )
+        if targets:
+            roles.pop("target", None)
+        further = tuple(dict.fromkeys((*targets, *keep)))
+        find_kept(list(file.arrays), further, kind="array", problems=problems)
         problems.check(advice=_ADVICE)
         images = roles.pop("path")
         shape, dtype = file.arrays[images]
         _check_images(images, shape, dtype, problems)
         problems.check(advice=_ADVICE)
-        texts = _read_texts(file, roles, shape[0], problems)
+        n = shape[0]
+        texts = _read_texts(file, roles, n, problems)
+        columns = _read_texts(file, {k: k for k in further}, n, problems)
+        if targets and columns.keys() == set(further):
+            texts["target"] = join_targets([columns[name] for name in targets])
+            roles["target"] = ", ".join(targets)
         read_row = file.rows(images)
     except (UnreadableArrays, OSError) as error:
         raise DatasetError(
             f"The file of arrays {path} cannot be read: {error}. Save it anew, with "
             "`np.savez` or h5py."
         ) from error
-    n = shape[0]
     ids = texts.get("id") or [f"{i:08d}" for i in range(n)]
     ids = [id_ and normalize_id(id_) for id_ in ids]
     kept = [i for i in range(n) if not exclusion.matches(ids[i] or "")]
@@ -88,7 +104,15 @@ def list_arrays(
     settled = settle_splits(labels, problems)
     problems.check(advice=_ADVICE)
     items = [
-        Item(id_, str(path), _member(images, row), target, split, group)
+        Item(
+            id_,
+            str(path),
+            _member(images, row),
+            target,
+            split,
+            group,
+            tuple(columns[name][row - 1] for name in further),
+        )
         for row, id_, target, split, group in zip(
             *(labels.rows, labels.ids, labels.targets, settled.splits, labels.groups),
             strict=True,
@@ -114,7 +138,8 @@ def list_arrays(
         notes.append("No targets: all examples are unlabeled.")
     notes += [*settled.notes, *note_splits(items)]
     sample = items[0].id if items else ""
-    return Listing(tuple(items), tuple(notes), settled.carve_val, sample), _typed(read)
+    listing = Listing(tuple(items), tuple(notes), settled.carve_val, sample, further)
+    return listing, _typed(read)
 
 
 def _member(images: str, row: int) -> str:
@@ -164,10 +189,12 @@ def _read_texts(
     for role, name in roles.items():
         shape, dtype = file.arrays[name]
         is_text = dtype.kind in "USO"
-        if shape != (n,) or not (is_text or dtype.kind in "iub"):
+        kinds = "iubf" if role in ("target", name) else "iub"
+        if shape != (n,) or not (is_text or dtype.kind in kinds):
+            number = "number" if "f" in kinds else "whole number"
             problems.add_sentence(
-                f"the array {name!r} is {dtype} {list(shape)}; needed is one whole "
-                f"number or text an image, [{n}]"
+                f"the array {name!r} is {dtype} {list(shape)}; needed is one {number} "
+                f"or text an image, [{n}]"
             )
             continue
         values = read_labels(file, name)
@@ -181,4 +208,8 @@ def _read_texts(
 def _text(value: object) -> str:
     if isinstance(value, bytes):
         return value.decode()
+    if isinstance(value, float):  # NaN is missing; a whole number is one
+        if math.isnan(value):
+            return ""
+        return str(int(value)) if value.is_integer() else repr(value)
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -30,6 +30,42 @@ ARRAY_NAMES: Names = {
 }
 
 
+def find_kept(
+    found: Sequence[str], asked: Sequence[str], *, kind: str, problems: Problems
+) -> None:
+    """Checks that every further column or array asked for is there, and once.
+
+    Args:
+      found: The names that the file has.
+      asked: The names given by the user.
+      kind: `"column"` or `"array"`.
+      problems: Is told of every name that is not there, or twice.
+    """
+    counts = Counter(found)
+    for name in asked:
+        if name not in counts:
+            problems.add_sentence(_say_missing("dataset", (name,), found, kind))
+        elif counts[name] > 1:
+            problems.add_sentence(
+                f"{counts[name]} {kind}s are called {show(name)}: rename all but one"
+            )
+
+
+def join_targets(columns: Sequence[Sequence[str | None]]) -> list[str | None]:
+    """Returns the one text that stands for several targets of each example.
+
+    By it examples are counted, stratified and compared; None where all are missing.
+
+    Example:
+      >>> join_targets([["1", None], ["0", None]])
+      ['1, 0', None]
+    """
+    return [
+        ", ".join(text or "" for text in row) if any(row) else None
+        for row in zip(*columns, strict=True)
+    ]
+
+
 def find_roles(
     found: Sequence[str],
     asked: Mapping[str, str],

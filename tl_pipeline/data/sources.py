@@ -27,6 +27,8 @@ def load_dataset(
     name: str | None = None,
     exclude: Sequence[str] = (),
     columns: Mapping[str, str] | None = None,
+    targets: Sequence[str] = (),
+    keep: Sequence[str] = (),
 ) -> Dataset:
     """Lists the examples of a dataset, without reading any of them.
 
@@ -41,6 +43,8 @@ def load_dataset(
       columns: Of a table or arrays, which column or array is the `path` (of arrays:
         the images), `target`, `split`, `group` and `id`, where it has another than the
         conventional name.
+      targets: Of a table or arrays, the columns of the targets where they are several.
+      keep: Of a table or arrays, further columns to keep: weights, what slices are by.
 
     Returns:
       The dataset; its notes are sentences for the user.
@@ -61,11 +65,13 @@ def load_dataset(
         kept = [item for item in dataset.items if not exclusion.matches(item.id)]
         dataset = dataclasses.replace(dataset, items=tuple(kept))
         sample = "0/0000"
-        _refuse_columns(columns, text)
+        _refuse_columns([*(columns or ()), *targets, *keep], text)
     elif is_tabular(text):
-        dataset, sample = _load_tabular(text, exclusion, columns or {})
+        dataset, sample = _load_tabular(
+            text, exclusion, columns or {}, targets=targets, keep=keep
+        )
     else:
-        _refuse_columns(columns, text)
+        _refuse_columns([*(columns or ()), *targets, *keep], text)
         folder = _find_folder(text)
         listing = scan_folder(folder, exclusion)
         dataset = Dataset(
@@ -94,32 +100,39 @@ def is_tabular(source: str | Path) -> bool:
 
 
 def _load_tabular(
-    text: str, exclusion: Exclusion, columns: Mapping[str, str]
+    text: str,
+    exclusion: Exclusion,
+    columns: Mapping[str, str],
+    *,
+    targets: Sequence[str],
+    keep: Sequence[str],
 ) -> tuple[Dataset, str]:
     """Loads a table or arrays, and a sample of its ids."""
     path = Path(os.path.abspath(Path(text).expanduser()))
     options = {}
+    further = {"targets": targets, "keep": keep}
     # Their libraries take a tenth of a second to load, which folders need not wait for.
     if path.suffix.lower() in TABLES:
         from tl_pipeline.data.tables import list_table
 
-        listing = list_table(path, exclusion, columns)
+        listing = list_table(path, exclusion, columns, **further)
     else:
         from tl_pipeline.data.image_arrays import list_arrays
 
-        listing, options["reader"] = list_arrays(path, exclusion, columns)
+        listing, options["reader"] = list_arrays(path, exclusion, columns, **further)
     dataset = Dataset(
         name=unicodedata.normalize("NFC", path.stem),
         source=text,
         items=listing.items,
         notes=listing.notes,
         carve_val=listing.carve_val,
+        column_names=listing.column_names,
         **options,
     )
     return dataset, listing.sample
 
 
-def _refuse_columns(columns: Mapping[str, str] | None, text: str) -> None:
+def _refuse_columns(columns: Sequence[str], text: str) -> None:
     if columns:
         raise DatasetError(
             f"Asked for the dataset {text} with the columns {', '.join(columns)}: only "

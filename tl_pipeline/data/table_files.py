@@ -10,7 +10,8 @@ lets it exhaust memory or the stack, is told before it reads.
 
 import contextlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -65,20 +66,31 @@ def open_table(path: Path) -> TableFile:
         return _TYPES[path.suffix.lower()](path)
 
 
-def read_columns(table: TableFile, names: Sequence[str], problems: Problems) -> Columns:
+def read_columns(
+    table: TableFile,
+    names: Sequence[str],
+    problems: Problems,
+    *,
+    fractions: Collection[str] = (),
+) -> Columns:
     """Reads some of a table's columns as text.
 
     Args:
       table: From `open_table`.
       names: Which columns; each once.
-      problems: Is told of every value that is no text and no whole number.
+      problems: Is told of every value that is no text and no number as it may be.
+      fractions: Columns that may hold fractions, the shortest text that gives the same
+        float; others hold whole numbers only.
 
     Raises:
       UnreadableTable: The table is damaged.
     """
     with _damage():
         read = table.read(names)
-        texts = {name: _read_texts(read.column(name), name, problems) for name in names}
+        texts = {
+            name: _read_texts(read.column(name), name, problems, name in fractions)
+            for name in names
+        }
         return Columns(read.num_rows, texts)
 
 
@@ -217,7 +229,7 @@ def _nesting(line: bytes) -> int:
 
 
 def _read_texts(
-    column: pa.ChunkedArray, name: str, problems: Problems
+    column: pa.ChunkedArray, name: str, problems: Problems, fractions: bool
 ) -> list[str | None]:
     """Returns each value as text, None where there is none."""
     kind = column.type
@@ -240,7 +252,7 @@ def _read_texts(
         words = {None: None, True: "true", False: "false"}
         return [words[value] for value in column.to_pylist()]
     if pa.types.is_floating(kind):
-        return list(_whole(column, name, problems))
+        return list(_numbers(column, name, problems, fractions))
     problems.add_sentence(
         f"the column {name!r} holds {str(kind)[:100]}; needed is text or whole numbers"
     )
@@ -264,8 +276,8 @@ def _decode(
         yield text
 
 
-def _whole(
-    column: pa.ChunkedArray, name: str, problems: Problems
+def _numbers(
+    column: pa.ChunkedArray, name: str, problems: Problems, fractions: bool
 ) -> Iterator[str | None]:
     # A whole number beside missing ones is often stored as a float.
     for row, value in enumerate(_values(column), start=1):
@@ -273,8 +285,14 @@ def _whole(
             yield None
         elif value.is_integer():
             yield str(int(value))
+        elif fractions and math.isfinite(value):
+            yield repr(value)
         else:
-            problems.add(f"whose {name!r} is no whole number", row, str(value))
+            problems.add(
+                f"whose {name!r} is no {'finite' if fractions else 'whole'} number",
+                row,
+                str(value),
+            )
             yield None
 
 

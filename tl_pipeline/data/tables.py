@@ -9,7 +9,7 @@ under several ids.
 import os
 import posixpath
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tl_pipeline.data.dataset import Item
@@ -17,7 +17,7 @@ from tl_pipeline.data.exclusion import Exclusion
 from tl_pipeline.data.folders import Listing, note_splits
 from tl_pipeline.data.labels import Labels, check_ids, normalize_id, settle_splits
 from tl_pipeline.data.problems import Problems
-from tl_pipeline.data.roles import TABLE_NAMES, find_roles
+from tl_pipeline.data.roles import TABLE_NAMES, find_kept, find_roles, join_targets
 from tl_pipeline.data.table_files import (
     Columns,
     UnreadableTable,
@@ -34,13 +34,22 @@ _ADVICE = (
 )
 
 
-def list_table(path: Path, exclusion: Exclusion, columns: Mapping[str, str]) -> Listing:
+def list_table(
+    path: Path,
+    exclusion: Exclusion,
+    columns: Mapping[str, str],
+    *,
+    targets: Sequence[str] = (),
+    keep: Sequence[str] = (),
+) -> Listing:
     """Lists a table's examples.
 
     Args:
       path: The table, absolute.
       exclusion: Which ids to leave out.
       columns: Names of columns by role, where they are not the conventional ones.
+      targets: The columns of the targets, where they are several.
+      keep: Further columns to keep.
 
     Raises:
       ConfigError: `columns` names a role that there is not.
@@ -53,13 +62,23 @@ def list_table(path: Path, exclusion: Exclusion, columns: Mapping[str, str]) -> 
         roles = find_roles(
             table.names, columns, known=TABLE_NAMES, kind="column", problems=problems
         )
+        if targets:
+            roles.pop("target", None)
+        kept = tuple(dict.fromkeys((*targets, *keep)))
+        find_kept(table.names, kept, kind="column", problems=problems)
         if len(table.names) == 1:
             _suspect_delimiter(table.names[0], problems)
         problems.check(
             advice="The first line of a .csv names its columns. Rename the columns, or "
             "name them by `[data] path`, `target`, ... or --path-column, ..."
         )
-        read = read_columns(table, list(dict.fromkeys(roles.values())), problems)
+        fractions = {*kept, roles.get("target", "")}
+        read = read_columns(
+            table,
+            list(dict.fromkeys((*roles.values(), *kept))),
+            problems,
+            fractions=fractions,
+        )
     except (UnreadableTable, OSError) as error:
         raise DatasetError(
             f"Table {path} cannot be read: {explain(error)}. Bring a table with a "
@@ -68,27 +87,49 @@ def list_table(path: Path, exclusion: Exclusion, columns: Mapping[str, str]) -> 
         ) from error
     if not read.n_rows:
         problems.add_sentence("it has no rows")
-    labels, paths = _make_labels(read, roles, exclusion, problems)
+    texts = dict(read.texts)
+    if targets:
+        roles["target"] = ", ".join(targets)
+        texts[roles["target"]] = join_targets([texts[name] for name in targets])
+    labels, paths = _make_labels(
+        Columns(read.n_rows, texts), roles, exclusion, problems
+    )
     check_ids(labels, problems)
     settled = settle_splits(labels, problems)
     _check_files(labels, paths, path.parent, problems)
     problems.check(advice=_ADVICE)
     rows = zip(
-        labels.ids, paths, labels.targets, settled.splits, labels.groups, strict=True
+        labels.rows,
+        labels.ids,
+        paths,
+        labels.targets,
+        settled.splits,
+        labels.groups,
+        strict=True,
     )
     items = [
-        Item(id_, os.path.join(path.parent, named), "", target, split, group)
-        for id_, named, target, split, group in rows
+        Item(
+            id_,
+            os.path.join(path.parent, named),
+            "",
+            target,
+            split,
+            group,
+            tuple(texts[name][row - 1] for name in kept),
+        )
+        for row, id_, named, target, split, group in rows
         if id_ is not None and named is not None
     ]
     items.sort(key=lambda item: item.id)
     used = ", ".join(f"{role} from `{name}`" for role, name in roles.items())
     notes = [f"Columns: {used}."]
+    if keep:
+        notes.append(f"Further columns: {', '.join(f'`{name}`' for name in keep)}.")
     if "target" not in roles:
         notes.append("No target column: all examples are unlabeled.")
     sample = items[0].id if items else ""
     notes += [*settled.notes, *note_splits(items)]
-    return Listing(tuple(items), tuple(notes), settled.carve_val, sample)
+    return Listing(tuple(items), tuple(notes), settled.carve_val, sample, kept)
 
 
 def _suspect_delimiter(name: str, problems: Problems) -> None:

@@ -119,6 +119,8 @@ def _request(options: PipelineConfig) -> dict[str, Any]:
             name=options.data.name,
             exclude=options.data.exclude,
             columns=options.data.columns,
+            targets=options.data.targets,
+            keep=options.data.keep,
         ),
         "backbone": backbone,
         "features": options.backbone.features,

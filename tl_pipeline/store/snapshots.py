@@ -1,7 +1,9 @@
 """Snapshots: the example table that a run saw, as an HDF5 file.
 
 One row an example, in order of id. HDF5 has no absent text, so `/labeled` and
-`/grouped` tell a missing target or group from an empty name.
+`/grouped` tell a missing target or group from an empty name. Where the dataset has
+further columns, `/column_name` names those of `/column`, and `/filled` tells a missing
+text from an empty one.
 """
 
 import io
@@ -16,7 +18,7 @@ from tl_pipeline.errors import DatasetError, StoreDamagedError
 from tl_pipeline.examples import SPLITS, Examples, is_sorted_set
 from tl_pipeline.spec import SCHEMA_VERSION
 from tl_pipeline.store.manifest import SnapshotEntry
-from tl_pipeline.store.reading import read_table
+from tl_pipeline.store.reading import parsed, read_table
 from tl_pipeline.store.schema import CONTENT, add_dataset, add_text, file_stem
 
 
@@ -67,6 +69,8 @@ def build_snapshot(examples: Examples) -> tuple[memoryview, SnapshotEntry]:
             add_dataset(
                 file, name, present, f"1 where the example has a {what}, else 0"
             )
+        if examples.columns:
+            _add_columns(file, examples)
     data = buffer.getbuffer()
     entry = SnapshotEntry(
         dataset=examples.dataset,
@@ -93,11 +97,62 @@ def parse_snapshot(path: Path, data: bytes, entry: SnapshotEntry) -> Examples:
         ids, splits = _from_text(table["id"]), _from_text(table["split"])
         targets = _masked(_from_text(table["target"]), table["labeled"])
         groups = _masked(_from_text(table["group"]), table["grouped"])
+        columns = _parse_columns(path, data, n)
     except (AttributeError, UnicodeDecodeError) as error:
         raise StoreDamagedError(f"{path} holds text that is not UTF-8.") from error
-    if not is_sorted_set(ids) or not set(splits) <= set(SPLITS):
+    if (
+        not is_sorted_set(ids)
+        or not is_sorted_set(tuple(columns))
+        or not set(splits) <= set(SPLITS)
+    ):
         raise StoreDamagedError(f"{path} is no example table: its ids or splits.")
-    return Examples(entry.dataset, ids, table[CONTENT], targets, splits, groups)
+    return Examples(
+        entry.dataset, ids, table[CONTENT], targets, splits, groups, columns
+    )
+
+
+def _add_columns(file: h5py.File, examples: Examples) -> None:
+    names, columns = list(examples.columns), list(examples.columns.values())
+    n = len(examples)
+    texts = _to_text("column", [text for column in columns for text in column])
+    filled = [[text is not None for text in column] for column in columns]
+    add_dataset(file, "column_name", _to_text("column", names), "Names of the columns")
+    add_dataset(
+        file,
+        "column",
+        np.ascontiguousarray(texts.reshape(len(names), n).T),
+        "Further texts of the example, one a `column_name`; empty where `filled` is 0",
+    )
+    add_dataset(
+        file,
+        "filled",
+        np.array(filled, np.uint8).reshape(len(names), n).T.copy(),
+        "1 where the example has a text in the column, else 0",
+    )
+
+
+def _parse_columns(
+    path: Path, data: bytes, n: int
+) -> dict[str, tuple[str | None, ...]]:
+    with parsed(path, data) as file:
+        names = file.get("column_name")
+        width = len(names) if isinstance(names, h5py.Dataset) and names.shape else 0
+    if not width:
+        return {}
+    table = read_table(
+        path,
+        data,
+        {
+            "column_name": ((width,), None),
+            "column": ((n, width), None),
+            "filled": ((n, width), "uint8"),
+        },
+    )
+    names = _from_text(table["column_name"])
+    return {
+        name: _masked(_from_text(table["column"][:, i]), table["filled"][:, i])
+        for i, name in enumerate(names)
+    }
 
 
 def _to_text(column: str, values: Sequence[str | None]) -> np.ndarray:
