@@ -119,7 +119,8 @@ def encode_numbers(
         for row, text in enumerate(column):
             if text is None:
                 continue
-            encoded[row, k] = _number(text)
+            with np.errstate(over="ignore"):
+                encoded[row, k] = np.float32(read_number(text))
             if not np.isfinite(encoded[row, k]):
                 raise DatasetError(
                     f"Asked for numbers in the target {names[k]!r} of {dataset}, found "
@@ -129,9 +130,9 @@ def encode_numbers(
     return encoded
 
 
-def _number(text: str) -> float:
+def read_number(text: str) -> float:
+    """Returns the number that a text is; NaN where it is none."""
     try:
-        with np.errstate(over="ignore"):
-            return float(np.float32(float(text)))
+        return float(text)
     except ValueError:
         return math.nan

@@ -24,8 +24,10 @@ def labeled(features: np.ndarray, targets: np.ndarray, n_train: int) -> Labeled:
         ids=tuple(f"{row:05d}" for row in range(n)),
         content=rng.integers(0, 256, (n, 32), dtype=np.uint8),
         splits=splits,
+        groups=(None,) * n,
         features=features.astype(np.float32),
         targets=targets.astype(np.int64),
+        weight=None,
         n_failed=0,
     )
 

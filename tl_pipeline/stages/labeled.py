@@ -1,14 +1,18 @@
-"""Labeled rows: one feature of a snapshot's examples, ready to train and score on."""
+"""Labeled rows: features of a snapshot's examples, ready to train and score on."""
 
 import dataclasses
+from collections import Counter
 from typing import NamedTuple
 
 import numpy as np
 
 from tl_pipeline.errors import DatasetError, FeatureShapeError
 from tl_pipeline.examples import Examples
+from tl_pipeline.stages.labels import Labels, make_labels
 from tl_pipeline.store.store import FeatureStore
-from tl_pipeline.tasks import Task, encode_classes
+from tl_pipeline.tasks import Task
+
+JOIN = "+"  # between the names of features that are concatenated
 
 
 class Split(NamedTuple):
@@ -16,13 +20,15 @@ class Split(NamedTuple):
 
     Attributes:
       features: [N, D] float32.
-      targets: [N] int64 class indices.
+      targets: N targets, as the task encodes them.
       rows: [N] positions in the whole.
+      weight: [N] float64 sample weights; None where there are none.
     """
 
     features: np.ndarray
     targets: np.ndarray
     rows: np.ndarray
+    weight: np.ndarray | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,13 +36,15 @@ class Labeled:
     """Labeled examples that have a row, in order of id.
 
     Attributes:
-      feature: The feature's name.
+      feature: The feature's name; several are joined by `+`.
       task: What a head is asked for.
       ids: N ids.
       content: [N, 32] uint8 content digests.
       splits: N split names.
-      features: [N, D] float32.
+      groups: N group names, or None.
+      features: [N, D] float32; [N, ..., D] where positions were kept.
       targets: As the task encodes them.
+      weight: [N] float64 sample weights; None where there are none.
       n_failed: Examples of the snapshot without a row.
     """
 
@@ -45,8 +53,10 @@ class Labeled:
     ids: tuple[str, ...]
     content: np.ndarray
     splits: np.ndarray
+    groups: tuple[str | None, ...]
     features: np.ndarray
     targets: np.ndarray
+    weight: np.ndarray | None
     n_failed: int
 
     @property
@@ -57,57 +67,117 @@ class Labeled:
     def split(self, name: str) -> Split:
         """Returns the rows of `"train"`, `"val"` or `"test"`."""
         rows = np.flatnonzero(self.splits == name)
-        return Split(self.features[rows], self.targets[rows], rows)
+        weight = None if self.weight is None else self.weight[rows]
+        return Split(self.features[rows], self.targets[rows], rows, weight)
+
+    def take(self, rows: np.ndarray) -> "Labeled":
+        """Returns some of the rows, in their order."""
+        return dataclasses.replace(
+            self,
+            ids=tuple([self.ids[i] for i in rows.tolist()]),
+            content=self.content[rows],
+            splits=self.splits[rows],
+            groups=tuple([self.groups[i] for i in rows.tolist()]),
+            features=self.features[rows],
+            targets=self.targets[rows],
+            weight=None if self.weight is None else self.weight[rows],
+        )
 
 
-def load_labeled(store: FeatureStore, feature: str, examples: Examples) -> Labeled:
-    """Reads a feature of a snapshot's labeled examples.
+def load_labeled(
+    store: FeatureStore,
+    feature: str,
+    examples: Examples,
+    *,
+    labels: Labels | None = None,
+    positions: bool = False,
+) -> Labeled:
+    """Reads a feature, or several joined by `+`, of a snapshot's labeled examples.
+
+    Args:
+      store: Where the rows are.
+      feature: `pool`, or `stage2:avg+stage4:avg`: the concatenation.
+      examples: The snapshot.
+      labels: Its targets; by default what `make_labels` makes of them.
+      positions: Whether rows may be tokens or grids, [T, D] or [H, W, D].
 
     Raises:
       FeatureShapeError: A row is no vector; the message names poolings that make one.
       NotFoundError: The store does not hold the feature.
     """
-    rows = store.read(feature, snapshot=examples)
-    if rows.features.ndim != 2:
-        shape = list(rows.features.shape[1:])
-        raise FeatureShapeError(
-            f"Asked for heads on {feature}, whose rows have shape {shape}: a linear "
-            f"head takes vectors. Extract {feature}:avg, {feature}:max or "
-            f"{feature}:flatten."
-        )
-    kept = np.array([target is not None for target in rows.targets], bool)
-    classes = examples.classes
+    labels = labels or make_labels(examples)
+    parts = [store.read(name, snapshot=examples) for name in feature.split(JOIN)]
+    for name, part in zip(feature.split(JOIN), parts, strict=True):
+        shape = list(part.features.shape[1:])
+        if len(shape) != 1 and not (positions and len(parts) == 1):
+            raise FeatureShapeError(
+                f"Asked for heads on {name}, whose rows have shape {shape}: such heads "
+                f"take vectors. Extract {name}:avg, {name}:max or {name}:flatten."
+            )
+    place = {id: row for row, id in enumerate(examples.ids)}
+    known = {id for id, row in place.items() if labels.known[row]}
+    for part in parts[1:]:
+        known &= set(part.ids)
+    kept = [np.array([id in known for id in part.ids], bool) for part in parts]
+    arrays = [
+        part.features[keep].astype(np.float32)
+        for part, keep in zip(parts, kept, strict=True)
+    ]
+    ids = tuple(id for id, keep in zip(parts[0].ids, kept[0], strict=True) if keep)
+    rows = np.array([place[id] for id in ids], np.int64)
     return Labeled(
         feature=feature,
-        task=Task("binary" if len(classes) == 2 else "multiclass", classes),
-        ids=tuple(id for id, keep in zip(rows.ids, kept, strict=True) if keep),
-        content=rows.content[kept],
-        splits=np.array(rows.splits, object)[kept],
-        features=rows.features[kept].astype(np.float32),
-        targets=encode_classes(rows.targets, classes)[kept],
-        n_failed=len(rows.failed),
+        task=labels.task,
+        ids=ids,
+        content=examples.content[rows].reshape(-1, 32),
+        splits=np.array([examples.splits[row] for row in rows], object),
+        groups=tuple(examples.groups[row] for row in rows),
+        features=arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1),
+        targets=labels.targets[rows],
+        weight=None if labels.weight is None else labels.weight[rows],
+        n_failed=len(set().union(*(part.failed for part in parts))),
     )
 
 
-def check_trainable(data: Labeled, *, dataset: str) -> None:
+def check_trainable(data: Labeled, *, dataset: str, needs_val: bool = True) -> None:
     """Raises unless there is something to train on, to choose on and to score on.
 
+    Args:
+      data: The labeled rows.
+      dataset: What the message calls them.
+      needs_val: Whether heads are chosen on val, not by cross-validation.
+
     Raises:
-      DatasetError: Fewer than two classes have train examples, or validation or test
-        is empty; the message counts what there is.
+      DatasetError: Fewer than two classes have train examples, a label has but one
+        value, or a split is empty; the message counts what there is.
     """
-    counts = {name: len(data.split(name).rows) for name in ("train", "val", "test")}
-    found = ", ".join(f"{n} {name}" for name, n in counts.items())
-    present = [data.classes[i] for i in np.unique(data.split("train").targets)]
-    if len(present) < 2:
-        raise DatasetError(
-            f"Asked to train on {dataset}: its train examples have "
-            f"{', '.join(present) or 'no labels'}, and a head needs at least two "
-            f"classes ({found} labeled examples). Label more, in a folder a class."
-        )
-    for name in ("val", "test"):
+    counts = Counter(data.splits.tolist())
+    found = ", ".join(f"{counts[name]} {name}" for name in ("train", "val", "test"))
+    train = data.split("train").targets
+    if data.task.is_single_class:
+        present = [data.classes[i] for i in np.unique(train)]
+        if len(present) < 2:
+            raise DatasetError(
+                f"Asked to train on {dataset}: its train examples have "
+                f"{', '.join(present) or 'no labels'}, and a head needs at least two "
+                f"classes ({found} labeled examples). Label more, in a folder a class."
+            )
+    else:
+        columns = zip(data.classes, train.T, strict=True)
+        flat = [n for n, column in columns if len(np.unique(_known(column))) < 2]
+        if flat:
+            raise DatasetError(
+                f"Asked to train on {dataset}: over its train examples the target "
+                f"{', '.join(flat)} has not two different values ({found} labeled "
+                "examples). Label more, or leave it out."
+            )
+    for name in ("val", "test") if needs_val else ("test",):
         if not counts[name]:
             raise DatasetError(
                 f"Asked to train on {dataset}: it has no labeled {name} example "
                 f"({found}). Bring more examples, or raise {name}_size in [data]."
             )
+
+
+def _known(column: np.ndarray) -> np.ndarray:
+    return column[~np.isnan(column)]
