@@ -18,6 +18,13 @@ from tl_pipeline.errors import ConfigError
 Name = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
+# Half-decades, because selection cannot tell closer ones apart on a usual validation
+# split. The loss is a mean, so a strength means the same at any N. The weak end all but
+# interpolates and is what a million rows can bear; the strong end leaves little but the
+# class frequencies. In between lies the usual C = 0.01 .. 100 of a few hundred rows:
+# 0.4 down to 4e-5 for N = 245.
+L2_GRID = tuple(float(f"{10 ** (exponent / 2):.3g}") for exponent in range(-12, 5))
+
 
 class _Section(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
@@ -105,12 +112,45 @@ class HeadsConfig(_Section):
     kinds: tuple[Literal["linear"], ...] = Field(
         ("linear",), min_length=1, description="linear: logistic regression"
     )
+    task: Literal["auto", "multiclass", "binary", "multilabel", "regression"] = Field(
+        "auto", description="auto, multiclass, binary, multilabel or regression"
+    )
+    features: tuple[Name, ...] = Field(
+        (), description="empty: each cached one; a+b: the two concatenated"
+    )
+    selection: Literal["auto", "val", "cv"] = Field(
+        "auto", description="val, cv (cross-validation in train), or auto by size"
+    )
+    n_folds: int = Field(5, ge=2, le=100, description="of the cross-validation")
     l2: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (), description="strengths to choose from; empty: a grid over 1e-6 .. 1e2"
     )
     n_seeds: int = Field(
         3, ge=1, le=100, description="repetitions where something is random"
     )
+    class_weight: Literal["none", "balanced"] = Field(
+        "none", description="balanced: every class counts the same"
+    )
+    unit_length: bool = Field(False, description="divide each row by its norm first")
+    standardize: bool = Field(True, description="each feature to mean 0, variance 1")
+    projection: Literal["none", "pca", "whiten"] = Field(
+        "none", description="none, pca, or whiten: pca with unit variances"
+    )
+    n_components: float = Field(
+        0, ge=0, description="of pca; below 1: share of the variance; 0: all"
+    )
+    learning_curve: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (), description="also score heads of so many examples a class"
+    )
+
+    @property
+    def strengths(self) -> tuple[float, ...]:
+        """The strengths of L2 regularization to choose from."""
+        return self.l2 or L2_GRID
+
+    def to_json(self) -> dict[str, Json]:
+        """Returns every key with its value, the grid written out, as plain data."""
+        return {**self.model_dump(mode="json"), "l2": list(self.strengths)}
 
 
 class BaselinesConfig(_Section):
@@ -192,6 +232,17 @@ def make_config(values: Mapping[str, Any], *, where: str) -> PipelineConfig:
             f"Configuration {where} cannot be used:\n{lines}\n"
             "`tl-pipeline init` writes a commented one with every key."
         ) from None
+
+
+def make_heads_config(keys: Mapping[str, Any]) -> HeadsConfig:
+    """Validates keys of `[heads]` alone.
+
+    Raises:
+      ConfigError: Unknown or unfit keys; all of them are listed at once.
+    """
+    # Whatever stands elsewhere has its default or a name that is never looked at.
+    values = {"data": {"source": "-"}, "backbone": {"name": "-"}, "heads": dict(keys)}
+    return make_config(values, where="of the heads").heads
 
 
 def write_template(*, source: str, backbone: str, weights: str) -> str:

@@ -6,6 +6,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from tl_pipeline.config import L2_GRID
 from tl_pipeline.errors import (
     ConfigError,
     DatasetError,
@@ -13,7 +14,7 @@ from tl_pipeline.errors import (
     TrainingError,
 )
 from tl_pipeline.heads import paths
-from tl_pipeline.heads.grid import L2_GRID, sklearn_c
+from tl_pipeline.heads.grid import sklearn_c
 from tl_pipeline.heads.head import softmax
 from tl_pipeline.heads.linear import fit_linear, predict_logits
 from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer

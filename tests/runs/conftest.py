@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tl_pipeline.runs import Predictions
+from tl_pipeline.tasks import Task
 
 CLASSES = ("ants", "bees", "日本")
 
@@ -33,10 +34,8 @@ def parts() -> dict[str, Any]:
             content=rng.integers(0, 256, (3, 32), np.uint8),
             splits=("val", "test", "test"),
             targets=np.array([2, 0, -1]),
-            probabilities=np.array(
-                [[0.1, 0.2, 0.7], [0.25, 0.5, 0.25], [0.6, 0.3, 0.1]]
-            ),
-            classes=CLASSES,
+            outputs=np.array([[0.1, 0.2, 0.7], [0.25, 0.5, 0.25], [0.6, 0.3, 0.1]]),
+            task=Task("multiclass", CLASSES),
         ),
         "report": "<!doctype html><p>75 % über alles",
     }

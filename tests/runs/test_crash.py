@@ -19,6 +19,7 @@ PROGRAM = f"""
 import os, pathlib, signal, sys
 import numpy as np
 from tl_pipeline.runs import Predictions, write_run
+from tl_pipeline.tasks import Task
 
 root, n, who = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 calls = 0
@@ -43,7 +44,8 @@ run = write_run(
     pathlib.Path(root), "x", asked={ASKED!r}, provenance={{"who": who}},
     head={{"spec": {{}}}}, head_arrays={{"kernel": np.ones((300, 300))}}, metrics={{}},
     predictions=Predictions(("a",), np.zeros((1, 32), np.uint8), ("test",),
-                            np.zeros(1, int), np.eye(2)[:1], ("p", "q")),
+                            np.zeros(1, int), np.eye(2)[:1],
+                            Task("binary", ("p", "q"))),
     report="page",
 )
 print(calls, run.provenance["who"])

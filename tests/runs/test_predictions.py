@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from tl_pipeline.runs import write_predictions
+from tl_pipeline.tasks import Task
 
 
 def test_the_table_reads_as_a_person_would_query_it(
@@ -24,7 +25,7 @@ def test_the_table_reads_as_a_person_would_query_it(
     assert columns["predicted"] == ["日本", "bees", "ants"]
     np.testing.assert_allclose(columns["probability"], [0.7, 0.5, 0.6], rtol=1e-6)
     np.testing.assert_allclose(
-        np.stack(columns["probabilities"]), predictions.probabilities, rtol=1e-6
+        np.stack(columns["probabilities"]), predictions.outputs, rtol=1e-6
     )
     assert json.loads(table.schema.metadata[b"classes"]) == ["ants", "bees", "日本"]
 
@@ -35,9 +36,27 @@ def test_a_table_without_rows_keeps_its_columns(tmp_path: Path, parts: dict[str,
         content=np.zeros((0, 32), np.uint8),
         splits=(),
         targets=np.zeros(0, int),
-        probabilities=np.zeros((0, 3)),
+        outputs=np.zeros((0, 3)),
     )
     write_predictions(tmp_path / "p.parquet", nothing)
     table = pq.read_table(tmp_path / "p.parquet")
     assert table.num_rows == 0
     assert table.column_names[-1] == "probabilities"
+
+
+def test_labels_and_numbers_keep_their_missing_targets(
+    tmp_path: Path, parts: dict[str, Any]
+):
+    targets = np.array([[1, np.nan], [0, 1], [np.nan, 0], [1, 1]], np.float32)
+    outputs = np.linspace(0, 1, 8).reshape(4, 2)
+    n = len(parts["predictions"].ids)
+    labels = parts["predictions"]._replace(
+        targets=targets[:n], outputs=outputs[:n], task=Task("multilabel", ("a", "b"))
+    )
+    write_predictions(tmp_path / "p.parquet", labels)
+    table = pq.read_table(tmp_path / "p.parquet")
+    columns = table.to_pydict()
+    np.testing.assert_array_equal(np.stack(columns["targets"]), targets[:n])
+    np.testing.assert_allclose(np.stack(columns["outputs"]), outputs[:n], rtol=1e-6)
+    assert json.loads(table.schema.metadata[b"classes"]) == ["a", "b"]
+    assert table.schema.metadata[b"task"] == b"multilabel"

@@ -22,6 +22,7 @@ from tl_pipeline.runs.run import (
     run_identity,
     write_run,
 )
+from tl_pipeline.tasks import Task
 
 ASKED = {
     "version": "0.1.0",
@@ -45,8 +46,8 @@ def write(root: Path, **changes: Any) -> Run:
             content=np.arange(64, dtype=np.uint8).reshape(2, 32),
             splits=("val", "test"),
             targets=np.array([0, 1]),
-            probabilities=np.array([[0.75, 0.25], [0.5, 0.5]]),
-            classes=("ants", "bees"),
+            outputs=np.array([[0.75, 0.25], [0.5, 0.5]]),
+            task=Task("binary", ("ants", "bees")),
         ),
         "report": "<html></html>",
     }

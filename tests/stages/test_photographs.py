@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tl_pipeline.config import make_config
+from tl_pipeline.config import L2_GRID, make_config
 from tl_pipeline.data.decoding import decode_image
 from tl_pipeline.data.preprocessing import preprocess_image
 from tl_pipeline.data.sources import load_dataset
-from tl_pipeline.heads.grid import L2_GRID, sklearn_c
+from tl_pipeline.heads.grid import sklearn_c
 from tl_pipeline.heads.linear import fit_linear, predict_logits
 from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
 from tl_pipeline.stages.backbones import Backbone, load_backbone
+from tl_pipeline.stages.choosing import choose_rows
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.labeled import load_labeled
 from tl_pipeline.stages.pipeline import run_local
 from tl_pipeline.stages.predict import predict
-from tl_pipeline.stages.sweep import choose_candidate, sweep_linear
+from tl_pipeline.stages.sweep import choose_candidate, sweep
 from tl_pipeline.store.store import open_store
 
 GIF = "train/ants/imageNotFound.gif"
@@ -69,7 +70,9 @@ def test_the_head_is_right_on_95_percent_over_carve_outs(store_root: Path):
         train = np.flatnonzero(splits != "test")
         splits[train] = np.where(rng.random(len(train)) < 0.15, "val", "train")
         carved = type(data)(**{**vars(data), "splits": splits})
-        candidates = sweep_linear(carved, L2_GRID)
+        settings = [{"l2": strength} for strength in L2_GRID]
+        choosing = choose_rows(carved, method="val")
+        candidates = sweep(carved, "linear", settings, choosing=choosing)
         head = candidates[choose_candidate(candidates)].head
         test = carved.split("test")
         right = head.predict(test.features).argmax(axis=1) == test.targets

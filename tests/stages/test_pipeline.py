@@ -121,8 +121,22 @@ def test_rows_that_were_never_checked_live_are_not_trained_on(root: Path):
 
 
 def test_a_split_without_examples_is_named(root: Path):
+    with pytest.raises(DatasetError, match="no labeled test example"):
+        run_local(config_of(root, data={"test_size": 0.0}))
     with pytest.raises(DatasetError, match="no labeled val example"):
-        run_local(config_of(root, data={"val_size": 0.0}))
+        run_local(config_of(root, data={"val_size": 0.0}, heads={"selection": "val"}))
+
+
+def test_without_validation_heads_are_chosen_by_folds_and_it_says_so(root: Path):
+    summary: Any = run_local(config_of(root, data={"val_size": 0.0}))
+    selection = summary["train"]["selection"]
+    assert (selection["method"], selection["folds"]) == ("cv", 5)
+    assert "there is no validation example" in selection["sentence"]
+    assert 0 <= selection["corrected"]["value"] <= 1
+    assert summary["train"]["counts"]["val"] == 0
+    assert summary["train"]["val"]["accuracy"]["value"] > 0.5
+    page = Path(summary["train"]["report"]).read_text()
+    assert "train, by folds" in page
 
 
 def test_two_datasets_share_rows_and_one_must_be_named(root: Path):

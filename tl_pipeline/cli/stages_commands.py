@@ -140,6 +140,20 @@ def train(
         list[float] | None, Parameter(consume_multiple=True, negative=())
     ] = None,
     n_seeds: int | None = None,
+    task: str | None = None,
+    target_column: Names = None,
+    weight_column: str | None = None,
+    slice_column: Names = None,
+    selection: str | None = None,
+    n_folds: int | None = None,
+    class_weight: str | None = None,
+    unit_length: bool | None = None,
+    standardize: bool | None = None,
+    projection: str | None = None,
+    n_components: float | None = None,
+    learning_curve: Annotated[
+        list[int] | None, Parameter(consume_multiple=True, negative=())
+    ] = None,
     max_failures: float | None = None,
     as_json: AsJson = False,
 ) -> None:
@@ -151,10 +165,22 @@ def train(
       dataset: Which dataset of the store; needed where it has several.
       snapshot: Which snapshot, by the start of its digest; default: the latest.
       targets: A CSV file of id,target: train on these labels instead.
-      features: Which features; default: all that the store has.
+      features: Which features, a+b for two concatenated; default: all of the store.
       heads: Kinds of heads: linear.
       l2: Strengths to choose from; default: a grid.
       n_seeds: Repetitions where something is random.
+      task: auto, multiclass, binary, multilabel or regression.
+      target_column: Columns that are the targets, where they are several.
+      weight_column: The column of sample weights.
+      slice_column: Columns by whose values the head is scored apart.
+      selection: Choose on val, by cv inside train, or auto, by how much val there is.
+      n_folds: Of the cross-validation.
+      class_weight: none, or balanced: every class counts the same.
+      unit_length: Divide each row by its norm.
+      standardize: Bring each feature to mean 0 and variance 1.
+      projection: none, pca or whiten.
+      n_components: Axes kept; below 1: share of the variance; 0: all.
+      learning_curve: Also score heads of so many examples a class.
       max_failures: Share of examples that may have failed.
     """
     from tl_pipeline.reporting.summary import describe_train
@@ -164,7 +190,21 @@ def train(
     config = make_request(
         data={"source": "unused", "max_failures": max_failures},
         backbone={"name": "unused"},
-        heads={"kinds": heads, "l2": l2, "n_seeds": n_seeds},
+        heads={
+            "kinds": heads,
+            "features": features,
+            "l2": l2,
+            "n_seeds": n_seeds,
+            "task": task,
+            "selection": selection,
+            "n_folds": n_folds,
+            "class_weight": class_weight,
+            "unit_length": unit_length,
+            "standardize": standardize,
+            "projection": projection,
+            "n_components": n_components,
+            "learning_curve": learning_curve,
+        },
         run={"root": run_root},
     )
     report = run_train(
@@ -173,12 +213,12 @@ def train(
         dataset=dataset,
         snapshot=snapshot,
         targets=targets,
-        features=features,
-        kinds=config.heads.kinds,
-        l2=config.heads.l2,
-        n_seeds=config.heads.n_seeds,
+        target=target_column or (),
+        weight=weight_column,
+        slices=slice_column or (),
         max_failures=config.data.max_failures,
         progress=console.progress(),
+        **config.heads.model_dump(),
     )
     plain = report.to_json()
     console.say(*describe_train(plain))

@@ -19,11 +19,12 @@ class Gain:
 
     Attributes:
       against: The baseline's name.
-      points: The difference of the accuracies in percentage points.
+      points: The difference of the accuracies, or other scores, in hundredths.
       low: The lower end of its interval.
       high: The upper end.
       n: Test examples.
       n_seeds: Seeds over which both were averaged.
+      unit: What a point is called.
     """
 
     against: str
@@ -32,6 +33,7 @@ class Gain:
     high: float
     n: int
     n_seeds: int
+    unit: str = "points"
 
     @property
     def verdict(self) -> Literal["positive", "none", "negative"]:
@@ -43,7 +45,7 @@ class Gain:
     def phrase(self) -> str:
         """Returns e.g. `+18.2 points over raw pixels (95 % 14.9 to 21.6)`."""
         return (
-            f"{self.points:+.1f} points over {describe_baseline(self.against)} "
+            f"{self.points:+.1f} {self.unit} over {describe_baseline(self.against)} "
             f"(95 % {self.low:.1f} to {self.high:.1f})"
         )
 
@@ -91,6 +93,7 @@ def judge_transfer(
     *,
     rng: np.random.Generator,
     unit: str = "test images",
+    points: str = "points",
     n_resamples: int = 2000,
 ) -> Verdict:
     """Judges a transfer by the baseline that comes closest to it.
@@ -101,11 +104,13 @@ def judge_transfer(
     verdict more cautious: the gain over it is the smallest one.
 
     Args:
-      compared: By baseline name, where the head and where the baseline are right: two
-        [N] or [S, N] bool arrays over the same test examples and seeds. The head
-        should have been trained on the examples that the baseline was trained on.
+      compared: By baseline name, what the head and what the baseline get for each
+        example: two [N] or [S, N] arrays, bool where it is right or wrong, over the
+        same test examples and seeds. The head should have been trained on the examples
+        that the baseline was trained on.
       rng: Decides the resamples of the paired bootstrap.
       unit: What the sentence calls the examples.
+      points: What it calls a hundredth.
       n_resamples: How many.
 
     Raises:
@@ -121,8 +126,8 @@ def judge_transfer(
     for name, (head, baseline) in compared.items():
         interval = paired_difference(head, baseline, rng=rng, n_resamples=n_resamples)
         n_seeds, n = np.atleast_2d(head).shape
-        points = (100 * figure for figure in interval)
-        gains.append(Gain(name, *points, n=n, n_seeds=n_seeds))
+        figures = (100 * figure for figure in interval)
+        gains.append(Gain(name, *figures, n=n, n_seeds=n_seeds, unit=points))
     return Verdict(min(gains, key=lambda gain: gain.points), tuple(gains), unit)
 
 

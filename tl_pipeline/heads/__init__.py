@@ -1,6 +1,5 @@
 """Heads: what is trained on features. Importing this, or `heads.head`, loads no jax."""
 
-from tl_pipeline.heads.grid import L2_GRID as L2_GRID
 from tl_pipeline.heads.grid import sklearn_c as sklearn_c
 from tl_pipeline.heads.head import Head as Head
 from tl_pipeline.heads.preparation import Preparation as Preparation

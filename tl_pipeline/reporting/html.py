@@ -50,12 +50,15 @@ def make_report(**data: Unpack[ReportData]) -> str:
     provenance, spec = data["provenance"], data["spec"]
     package = importlib.resources.files("tl_pipeline.reporting")
     template = package.joinpath("report.html").read_text(encoding="utf-8")
-    transfer, accuracy = metrics["transfer"], metrics["test"]["accuracy"]
+    transfer = metrics["transfer"]
+    headline = "accuracy" if "accuracy" in metrics["test"] else [*metrics["test"]][-1]
+    accuracy = metrics["test"][headline]
     sections = [
         make_section("What was asked", _asked(data)),
         make_section("Metrics", *_metrics(metrics)),
         make_section("Did transfer help?", *_comparison(metrics)),
         make_section("Heads", *_heads(metrics)),
+        make_section("Few examples a class", *_learning_curve(metrics)),
         make_section("Classes on test", *_classes(metrics)),
         make_section("Surest mistakes on test", *_mistakes(data)),
         make_section("Data", *_data(provenance, metrics)),
@@ -123,16 +126,18 @@ def _metrics(metrics: Mapping[str, Any]) -> list[object]:
         for key, value in sorted(chosen["settings"].items())
         if key != "feature"
     )
+    selection = metrics["selection"]
     intro = (
-        f"Chosen on val by log loss: {chosen['kind']} on "
-        f"{chosen['settings']['feature']} ({settings}). Test was looked at once, "
-        "for this head. Intervals are 95 % bootstraps over examples."
+        f"{chosen['kind'].capitalize()} on {chosen['settings']['feature']} "
+        f"({settings}), {selection['sentence']}. Test was looked at once, for this "
+        "head. Intervals are 95 % bootstraps over examples."
     )
+    where = "train, by folds" if selection["folds"] else "val"
     rows = [
         {
             "metric": _name(name),
-            f"val, {counts['val']:,}": metrics["val"][name]["value"],
-            "val 95 %": _interval(metrics["val"][name]),
+            f"{where}, {selection['examples']:,}": metrics["val"][name]["value"],
+            f"{where} 95 %": _interval(metrics["val"][name]),
             f"test, {counts['test']:,}": metrics["test"][name]["value"],
             "test 95 %": _interval(metrics["test"][name]),
         }
@@ -145,7 +150,8 @@ def _comparison(metrics: Mapping[str, Any]) -> list[object]:
     if not metrics["comparison"]:
         return []
     intro = (
-        "Test accuracy of the same kind of head on other features, with all training "
+        f"Test {metrics['comparison'][0]['measure']} of linear heads on these and on "
+        "other features, chosen alike, with all training "
         "examples and with few. Few: mean ± standard deviation over draws."
     )
     rows = []
@@ -154,7 +160,7 @@ def _comparison(metrics: Mapping[str, Any]) -> list[object]:
             "features of": row["name"],
             "feature": row["feature"],
             "D": row["dimensions"],
-            f"all {row['n_train']:,}": draw_share(row["accuracy"]),
+            f"all {row['n_train']:,}": draw_share(row["score"]),
         }
         for k, few in row["shots"].items():
             line[f"{k} a class"] = draw_share(few["mean"], few["spread"])
@@ -203,7 +209,21 @@ def _heads(metrics: Mapping[str, Any]) -> list[object]:
     return [intro, draw_validation(heads), listed]
 
 
+def _learning_curve(metrics: Mapping[str, Any]) -> list[object]:
+    rows = [
+        {
+            "examples a class": row["k"],
+            "accuracy": draw_share(row["mean"], row["spread"]),
+        }
+        for row in metrics["learning_curve"]
+    ]
+    told = "Test accuracy of linear heads: mean ± standard deviation over draws."
+    return [make_element("p", told), make_table(rows)] if rows else []
+
+
 def _classes(metrics: Mapping[str, Any]) -> list[object]:
+    if not metrics["confusion"]:
+        return []
     counts, classes = metrics["confusion"], metrics["classes"]
     rows = class_metrics(counts, classes)
     if len(classes) <= _MOST_CLASSES:
@@ -225,6 +245,8 @@ def _classes(metrics: Mapping[str, Any]) -> list[object]:
 
 
 def _mistakes(data: ReportData) -> list[object]:
+    if not data["metrics"]["confusion"]:
+        return []
     mistakes, n = data["mistakes"], data["metrics"]["counts"]["test"]
     told = f"{len(mistakes):,} of {n:,} test examples are predicted wrongly"
     if len(mistakes) > _MOST_LISTED:

@@ -88,26 +88,34 @@ def describe_train(trained: Mapping[str, Any]) -> list[str]:
         f"Found the same run again in {took}: nothing to train."
         if trained["reused"]
         else f"Trained {count(trained['heads_trained'], 'head')} on {where} in {took}.",
-        f"Chosen on val: {trained['chosen']['kind']} on {chosen['feature']}, "
-        f"L2 {chosen['l2']:.3g} (scikit-learn's C = {chosen['C']:.3g}); "
-        "looked at test once:",
+        f"{trained['chosen']['kind']} on {chosen['feature']}{_strength(chosen)}, "
+        f"{trained['selection']['sentence']}; looked at test once:",
     ]
+    chosen_on = "train, by folds" if trained["selection"]["folds"] else "val"
     table = [
         {
             "metric": name,
-            "val": describe_interval(trained["val"][name]),
+            chosen_on: describe_interval(trained["val"][name]),
             "test": describe_interval(trained["test"][name]),
         }
         for name in trained["test"]
     ]
     lines += _indent(format_table(table))
     if trained["comparison"]:
-        lines += ["", "Test accuracy beside the baselines:"]
+        measure = trained["comparison"][0]["measure"]
+        lines += ["", f"Test {measure} beside the baselines:"]
         lines += _indent(format_table(comparison_table(trained["comparison"])))
     if trained["transfer"]:
         lines += ["", trained["transfer"]["sentence"]]
     lines += ["", f"run {trained['run']}", f"report {trained['report']}"]
     return lines
+
+
+def _strength(settings: Mapping[str, Any]) -> str:
+    if "l2" not in settings:
+        return ""
+    c = f" (scikit-learn's C = {settings['C']:.3g})" if "C" in settings else ""
+    return f", L2 {settings['l2']:.3g}{c}"
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
@@ -118,7 +126,7 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, object
             "features of": row["name"],
             "feature": row["feature"],
             "D": row["dimensions"],
-            f"all {row['n_train']:,}": row["accuracy"],
+            f"all {row['n_train']:,}": row["score"],
         }
         for k, few in row["shots"].items():
             line[f"{k} a class"] = f"{few['mean']:.3f} ± {few['spread']:.3f}"

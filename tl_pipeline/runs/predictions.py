@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tl_pipeline.tasks import Task
+
 
 class Predictions(NamedTuple):
     """What a head says of N examples.
@@ -14,17 +16,17 @@ class Predictions(NamedTuple):
       ids: N ids.
       content: [N, 32] uint8 content digests.
       splits: N split names.
-      targets: [N] class indices; -1 where an example is unlabeled.
-      probabilities: [N, K] floating.
-      classes: K class names.
+      targets: N targets, as the task encodes them; -1 or NaN where one is missing.
+      outputs: [N, K] floating, what the head gives.
+      task: What the head was asked for.
     """
 
     ids: tuple[str, ...]
     content: np.ndarray
     splits: tuple[str, ...]
     targets: np.ndarray
-    probabilities: np.ndarray
-    classes: tuple[str, ...]
+    outputs: np.ndarray
+    task: Task
 
 
 class Guess(NamedTuple):
@@ -57,34 +59,44 @@ def read_guesses(path: Path) -> dict[str, Guess]:
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Writes the table as Parquet, a row an example.
 
-    Columns: `id`, `content_digest` (64 hexadecimal digits), `split`, `target` (null
-    where unlabeled), `predicted`, `probability` (of what was predicted) and
-    `probabilities`, a list of K float32. The list stays narrow at 10,000 classes; its
-    class names, in order, are JSON in the file's metadata under `classes`. So
+    Columns: `id`, `content_digest` (64 hexadecimal digits) and `split`. Where each
+    example has one class: `target` (null where unlabeled), `predicted`, `probability`
+    (of what was predicted) and `probabilities`, a list of K float32. The list stays
+    narrow at 10,000 classes; its class names, in order, are JSON in the file's metadata
+    under `classes`, and the task under `task`. So
 
         table = pandas.read_parquet(path)
         table[table.target != table.predicted].sort_values("probability")
 
-    are the mistakes, and `numpy.stack(table.probabilities)` is [N, K].
+    are the mistakes, and `numpy.stack(table.probabilities)` is [N, K]. Of labels and
+    numbers `targets` and `outputs` are lists of K float32, in the order of `classes`;
+    a missing target is NaN.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    shares = np.asarray(predictions.probabilities, np.float32)
-    guesses = shares.argmax(axis=1)
-    names = [*predictions.classes, None]  # None stands last, where -1 finds it
-    table = pa.table(
-        {
-            "id": pa.array(predictions.ids, pa.string()),
-            "content_digest": [row.tobytes().hex() for row in predictions.content],
-            "split": pa.array(predictions.splits, pa.string()),
+    task = predictions.task
+    outputs = np.asarray(predictions.outputs, np.float32)
+    columns = {
+        "id": pa.array(predictions.ids, pa.string()),
+        "content_digest": [row.tobytes().hex() for row in predictions.content],
+        "split": pa.array(predictions.splits, pa.string()),
+    }
+    lists = pa.FixedSizeListArray.from_arrays(outputs.ravel(), outputs.shape[1])
+    if task.is_single_class:
+        guesses = outputs.argmax(axis=1)
+        names = [*task.names, None]  # None stands last, where -1 finds it
+        columns |= {
             "target": pa.array([names[i] for i in predictions.targets], pa.string()),
             "predicted": pa.array([names[i] for i in guesses], pa.string()),
-            "probability": np.take_along_axis(shares, guesses[:, None], 1)[:, 0],
-            "probabilities": pa.FixedSizeListArray.from_arrays(
-                shares.ravel(), shares.shape[1]
-            ),
+            "probability": np.take_along_axis(outputs, guesses[:, None], 1)[:, 0],
+            "probabilities": lists,
         }
-    )
-    metadata = {"classes": json.dumps(list(predictions.classes))}
-    pq.write_table(table.replace_schema_metadata(metadata), path)
+    else:
+        targets = np.asarray(predictions.targets, np.float32)
+        columns["targets"] = pa.FixedSizeListArray.from_arrays(
+            targets.ravel(), targets.shape[1]
+        )
+        columns["outputs"] = lists
+    metadata = {"classes": json.dumps(list(task.names)), "task": task.kind}
+    pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)

@@ -21,6 +21,21 @@ from tl_pipeline.tasks import (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Columns of the snapshot that have a part in a training.
+
+    Attributes:
+      target: The targets, where they are several.
+      weight: The sample weights.
+      slices: By whose values heads are scored apart.
+    """
+
+    target: tuple[str, ...] = ()
+    weight: str | None = None
+    slices: tuple[str, ...] = ()
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labels:
     """The targets of a snapshot's N examples.

@@ -72,15 +72,16 @@ def train_step(
         extracted["store"],
         run_root=Path(options.run.root),
         snapshot=extracted["snapshot"],
-        features=options.backbone.features,
-        kinds=options.heads.kinds,
-        l2=options.heads.l2,
-        n_seeds=options.heads.n_seeds,
+        features=options.heads.features or options.backbone.features,
+        target=options.data.targets,
+        weight=options.data.weight,
+        slices=options.data.slices,
         baselines=extracted["baselines"],
         shots=options.baselines.shots,
         max_failures=options.data.max_failures,
         extraction=extracted,
         progress=current_progress(),
+        **options.heads.model_dump(exclude={"features"}),
     )
     return report.to_json()
 

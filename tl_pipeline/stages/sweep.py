@@ -1,124 +1,116 @@
-"""A sweep: heads of many strengths on one feature, in one program, scored on val."""
+"""A sweep: heads of many settings on one feature, fitted together and scored."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tl_pipeline.evaluation.fewshot import k_shot_rows
-from tl_pipeline.evaluation.folds import assign_folds
 from tl_pipeline.evaluation.metrics import score
 from tl_pipeline.evaluation.selection import choose
-from tl_pipeline.heads.grid import sklearn_c
-from tl_pipeline.heads.head import Head, softmax
-from tl_pipeline.heads.linear import LinearHeads, fit_linear, predict_logits
+from tl_pipeline.heads.fitting import Fitted, fit_heads
+from tl_pipeline.heads.head import Head
 from tl_pipeline.heads.preparation import (
     Preparation,
     Steps,
     apply_preparation,
     fit_preparation,
 )
+from tl_pipeline.stages.choosing import Choosing
 from tl_pipeline.stages.labeled import Labeled
 
 STANDARDIZED = Steps()
 
 
 class Candidate(NamedTuple):
-    """One fitted head and its metrics on the validation split."""
+    """One fitted head, and how it did where heads are chosen.
+
+    Attributes:
+      head: The head, fitted on all of train.
+      scores: Its metrics there.
+      outputs: What it said there, or what the heads of its folds said: [N, K] float64.
+      converged: Whether the search came to its end.
+    """
 
     head: Head
-    val: dict[str, float]
+    scores: dict[str, float]
+    outputs: np.ndarray
     converged: bool
 
 
-def sweep_linear(
-    data: Labeled, l2: Sequence[float], *, steps: Steps = STANDARDIZED
+def sweep(
+    data: Labeled,
+    kind: str,
+    settings: Sequence[Mapping[str, Any]],
+    *,
+    choosing: Choosing,
+    steps: Steps = STANDARDIZED,
 ) -> list[Candidate]:
-    """Fits a head of each strength on train and scores it on val.
+    """Fits a head of each setting on train and scores it where heads are chosen.
+
+    All settings, and by cross-validation all folds too, are fitted in one call. The
+    preparation is fitted on the whole train split, whose targets it does not look at.
 
     Args:
       data: The labeled rows of one feature.
-      l2: The strengths.
+      kind: The kind of the heads.
+      settings: Their settings.
+      choosing: Where to score.
       steps: What is done to rows first.
     """
-    train, val = data.split("train"), data.split("val")
+    train = data.split("train")
     preparation = fit_preparation(train.features, steps)
-    fitted = fit_linear(
-        apply_preparation(preparation, train.features),
+    features = apply_preparation(preparation, train.features)
+    # All of train, and for each fold what the fold does not hold.
+    kept = [np.ones(len(train.rows), bool)]
+    kept += [choosing.folds != fold for fold in range(choosing.n_folds)]
+    weight = np.stack(kept) * (1.0 if train.weight is None else train.weight)
+    fitted = fit_heads(
+        kind,
+        features,
         train.targets,
-        n_classes=data.task.n_outputs,
-        l2=l2,
+        task=data.task,
+        settings=[setting for setting in settings for _ in kept],
+        weight=np.tile(weight, (len(settings), 1)),
     )
+    targets = data.targets[choosing.rows]
     candidates = []
-    for i, strength in enumerate(l2):
-        head = _linear_head(data, preparation, fitted, i, strength)
-        metrics = score(val.targets, head.predict(val.features))
-        candidates.append(Candidate(head, metrics, bool(fitted.converged[i])))
+    for first in range(0, len(fitted), len(kept)):
+        head, *of_folds = (
+            _make_head(data, preparation, one)
+            for one in fitted[first : first + len(kept)]
+        )
+        outputs = np.empty((len(choosing.rows), data.task.n_outputs))
+        if choosing.method == "val":
+            outputs[:] = head.predict(data.features[choosing.rows])
+        for fold, of_fold in enumerate(of_folds):
+            held = choosing.folds == fold
+            outputs[held] = of_fold.predict(data.features[choosing.rows[held]])
+        scores = score(targets, outputs)
+        converged = all(one.converged for one in fitted[first : first + len(kept)])
+        candidates.append(Candidate(head, scores, outputs, converged))
     return candidates
 
 
 def choose_candidate(candidates: Sequence[Candidate]) -> int:
-    """Returns the index of the candidate that does best on val; see `choose`."""
-    strengths = [float(str(c.head.settings["l2"])) for c in candidates]
-    return choose([c.val for c in candidates], strength=strengths)
+    """Returns the index of the candidate that does best; see `choose`."""
+    strengths = [float(str(c.head.settings.get("l2", 0))) for c in candidates]
+    return choose([c.scores for c in candidates], strength=strengths)
 
 
-def cross_validate(
+def few_shot_outputs(
     data: Labeled,
-    l2: Sequence[float],
     *,
-    n_folds: int,
-    groups: Sequence[str | None] | None = None,
-) -> list[dict[str, float]]:
-    """Scores each strength on train alone, each example by a head that never saw it.
-
-    All strengths and folds are fitted in one call. Features are standardized by the
-    whole train split, whose labels are not needed.
-
-    Args:
-      data: The labeled rows of one feature; val and test are left alone.
-      l2: The strengths.
-      n_folds: At least 2; see `assign_folds`.
-      groups: N group names, which no fold splits; None where there is no group.
-
-    Returns:
-      The metrics of each strength, over all train examples, for `choose`.
-
-    Raises:
-      ConfigError: `n_folds` is more than there are groups or examples.
-    """
-    train = data.split("train")
-    fold = assign_folds(
-        train.targets,
-        data.content[train.rows],
-        n_folds=n_folds,
-        groups=None if groups is None else [groups[row] for row in train.rows],
-    )
-    preparation = fit_preparation(train.features, STANDARDIZED)
-    features = apply_preparation(preparation, train.features)
-    kept = fold != np.arange(n_folds)[:, None]
-    fitted = fit_linear(
-        features,
-        train.targets,
-        n_classes=data.task.n_outputs,
-        l2=np.repeat(l2, n_folds).tolist(),
-        sample_weight=np.tile(kept, (len(l2), 1)),
-    )
-    probabilities = np.empty((len(l2), len(features), data.task.n_outputs))
-    for held in range(n_folds):
-        rows = fold == held
-        of_fold = fitted.take(range(held, len(fitted.loss), n_folds))
-        probabilities[:, rows] = softmax(predict_logits(of_fold, features[rows]))
-    return [score(train.targets, of_strength) for of_strength in probabilities]
-
-
-def few_shot_correct(
-    data: Labeled, *, k: int, n_seeds: int, l2: Sequence[float]
+    k: int,
+    n_seeds: int,
+    l2: Sequence[float],
+    choosing: Choosing,
 ) -> np.ndarray:
-    """Trains on k examples a class, over and over, and tells what each gets right.
+    """Trains on k examples a class, over and over, and tells what each says of test.
 
-    All seeds and strengths are one program: a subset is a row of sample weights. The
-    strength is chosen on the whole val split, for a backbone and its baselines alike.
+    All seeds and strengths are fitted in one call: a subset is a row of sample weights.
+    The strength is chosen on val, or, where heads are chosen by cross-validation, on
+    the train examples outside of the subset; for a backbone and its baselines alike.
     Features are standardized by the whole train split, whose labels are not needed.
 
     Args:
@@ -126,52 +118,48 @@ def few_shot_correct(
       k: Examples a class.
       n_seeds: S subsets; subset i is the same one for the same examples.
       l2: The strengths.
+      choosing: Where heads are chosen.
 
     Returns:
-      [S, N] bool over the test examples.
+      [S, N, K] float64 over the test examples.
     """
-    train, val, test = (data.split(name) for name in ("train", "val", "test"))
+    train, test = data.split("train"), data.split("test")
     preparation = fit_preparation(train.features, STANDARDIZED)
-    weights = np.zeros((n_seeds, len(train.targets)), np.float32)
+    weight = np.zeros((n_seeds, len(train.targets)))
     for seed in range(n_seeds):
         rng = np.random.default_rng([seed, k])
-        weights[seed, k_shot_rows(train.targets, k, rng=rng)] = 1
-    fitted = fit_linear(
+        weight[seed, k_shot_rows(train.targets, k, rng=rng)] = 1
+    fitted = fit_heads(
+        "linear",
         apply_preparation(preparation, train.features),
         train.targets,
-        n_classes=data.task.n_outputs,
-        l2=list(l2) * n_seeds,
-        sample_weight=weights.repeat(len(l2), axis=0),
+        task=data.task,
+        settings=[{"l2": strength} for strength in l2] * n_seeds,
+        weight=weight.repeat(len(l2), axis=0),
     )
-    correct = []
+    outputs = []
     for seed in range(n_seeds):
         heads = [
-            _linear_head(data, preparation, fitted, seed * len(l2) + i, strength)
-            for i, strength in enumerate(l2)
+            _make_head(data, preparation, one)
+            for one in fitted[seed * len(l2) : (seed + 1) * len(l2)]
         ]
-        scores = [score(val.targets, h.predict(val.features)) for h in heads]
+        rows = choosing.rows
+        if choosing.method == "cv" and not weight[seed].all():
+            rows = train.rows[weight[seed] == 0]
+        scores = [
+            score(data.targets[rows], h.predict(data.features[rows])) for h in heads
+        ]
         best = heads[choose(scores, strength=l2)]
-        predicted = best.predict(test.features).argmax(axis=1)
-        correct.append(predicted == test.targets)
-    return np.stack(correct)
+        outputs.append(best.predict(test.features))
+    return np.stack(outputs)
 
 
-def _linear_head(
-    data: Labeled,
-    preparation: Preparation,
-    fitted: LinearHeads,
-    index: int,
-    strength: float,
-) -> Head:
-    kernel, bias = fitted.kernel[index], fitted.bias[index]
-    if data.task.kind == "binary":  # one logit: that of the second class
-        kernel, bias = np.diff(kernel, axis=1), np.diff(bias)
-    n_train = len(data.split("train").targets)
+def _make_head(data: Labeled, preparation: Preparation, fitted: Fitted) -> Head:
     return Head(
-        kind="linear",
+        kind=fitted.kind,
         feature=data.feature,
         task=data.task,
-        settings={"l2": float(strength), "C": sklearn_c(float(strength), n_train)},
+        settings=fitted.settings,
         preparation=preparation,
-        arrays={"kernel": kernel, "bias": bias},
+        arrays=fitted.arrays,
     )

@@ -1,0 +1,106 @@
+"""Fitting heads of every kind by one contract: many settings and subsets a call."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from tl_pipeline.digest import Json
+from tl_pipeline.errors import ConfigError
+from tl_pipeline.heads.grid import sklearn_c
+from tl_pipeline.heads.linear import fit_linear
+from tl_pipeline.tasks import Task
+
+
+class Fitted(NamedTuple):
+    """One fitted head, yet without the preparation of its rows.
+
+    Attributes:
+      kind: Its kind in `outputs.KINDS`.
+      settings: What it was fitted with, as plain data.
+      arrays: What it learned.
+      converged: Whether the search came to its end.
+    """
+
+    kind: str
+    settings: Mapping[str, Json]
+    arrays: Mapping[str, np.ndarray]
+    converged: bool
+
+
+class Fitter(Protocol):
+    """What fits the heads of one kind."""
+
+    def __call__(
+        self,
+        features: np.ndarray,
+        targets: np.ndarray,
+        *,
+        task: Task,
+        settings: Sequence[Mapping[str, Any]],
+        weight: np.ndarray,
+    ) -> list[Fitted]:
+        """Fits M heads that share their rows.
+
+        Args:
+          features: [N, R] float32, prepared.
+          targets: N targets, as the task encodes them.
+          task: What is asked.
+          settings: M settings.
+          weight: [M, N] float64 sample weights, a row a head; 0 leaves an example out.
+        """
+        ...
+
+
+def fit_heads(
+    kind: str,
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    task: Task,
+    settings: Sequence[Mapping[str, Any]],
+    weight: np.ndarray,
+) -> list[Fitted]:
+    """Fits heads of one kind; see `Fitter`.
+
+    Raises:
+      ConfigError: There is no such kind.
+    """
+    if kind not in FITTERS:
+        raise ConfigError(
+            f"Asked for heads of kind {kind!r}; known are {', '.join(FITTERS)}."
+        )
+    fit = FITTERS[kind]
+    return fit(features, targets, task=task, settings=settings, weight=weight)
+
+
+def _fit_linear(
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    task: Task,
+    settings: Sequence[Mapping[str, Any]],
+    weight: np.ndarray,
+) -> list[Fitted]:
+    l2 = [float(setting["l2"]) for setting in settings]
+    fitted = fit_linear(
+        features, targets, n_classes=task.n_outputs, l2=l2, sample_weight=weight
+    )
+    heads = []
+    for i, strength in enumerate(l2):
+        kernel, bias = fitted.kernel[i], fitted.bias[i]
+        if task.kind == "binary":  # one logit: that of the second class
+            kernel, bias = np.diff(kernel, axis=1), np.diff(bias)
+        c = sklearn_c(strength, float(weight[i].sum()))
+        heads.append(
+            Fitted(
+                "linear",
+                {"l2": strength, "C": c},
+                {"kernel": kernel, "bias": bias},
+                bool(fitted.converged[i]),
+            )
+        )
+    return heads
+
+
+FITTERS: Mapping[str, Fitter] = {"linear": _fit_linear}

@@ -1,0 +1,23 @@
+"""The settings that `[heads]` asks for, as what is swept over."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tl_pipeline.config import HeadsConfig
+from tl_pipeline.heads.preparation import Steps
+
+
+def make_settings(kind: str, heads: HeadsConfig) -> list[Mapping[str, Any]]:
+    """Returns the settings of a kind's heads: M mappings, the grid written out."""
+    del kind  # every kind yet is of strengths
+    return [{"l2": strength} for strength in heads.strengths]
+
+
+def make_steps(heads: HeadsConfig) -> Steps:
+    """Returns what is done to rows before a head."""
+    return Steps(
+        unit_length=heads.unit_length,
+        standardize=heads.standardize,
+        projection=heads.projection,
+        n_components=heads.n_components,
+    )

@@ -1,0 +1,287 @@
+"""One training: heads of every kind and feature asked for, one chosen, scored once."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tl_pipeline.config import HeadsConfig
+from tl_pipeline.digest import Json
+from tl_pipeline.errors import TooManyFailuresError
+from tl_pipeline.evaluation.merits import find_losses, find_merits
+from tl_pipeline.evaluation.metrics import confusion_matrix
+from tl_pipeline.evaluation.selection_bias import corrected_score
+from tl_pipeline.evaluation.uncertainty import bootstrap_intervals
+from tl_pipeline.examples import Examples
+from tl_pipeline.heads.head import Head
+from tl_pipeline.progress import Progress
+from tl_pipeline.reporting.html import make_report
+from tl_pipeline.runs.predictions import Predictions
+from tl_pipeline.runs.run import Run, write_run
+from tl_pipeline.stages.choosing import Choosing, choose_rows
+from tl_pipeline.stages.comparison import compare_baselines
+from tl_pipeline.stages.labeled import Labeled, check_trainable, load_labeled
+from tl_pipeline.stages.labels import Columns, make_labels
+from tl_pipeline.stages.settings import make_settings, make_steps
+from tl_pipeline.stages.sweep import (
+    Candidate,
+    choose_candidate,
+    few_shot_outputs,
+    sweep,
+)
+from tl_pipeline.store.history import read_history
+from tl_pipeline.store.store import FeatureStore
+
+
+def run_training(
+    store: FeatureStore,
+    examples: Examples,
+    run_root: Path,
+    *,
+    asked: Mapping[str, Json],
+    features: Sequence[str],
+    heads: HeadsConfig,
+    columns: Columns,
+    baselines: Sequence[Mapping[str, Any]],
+    shots: Sequence[int],
+    max_failures: float,
+    extraction: Mapping[str, Any] | None,
+    progress: Progress,
+) -> Run:
+    """Trains, chooses, scores and writes the run; see `train`."""
+    labels = make_labels(
+        examples, task=heads.task, targets=columns.target, weight=columns.weight
+    )
+    by_feature: dict[str, tuple[Labeled, Choosing]] = {}
+    candidates: list[Candidate] = []
+    n_trained = 0
+    for name in features:
+        data = load_labeled(store, name, examples, labels=labels)
+        _check_failures(data.n_failed, examples, max_failures)
+        check_trainable(data, dataset=examples.dataset, needs_val=False)
+        choosing = choose_rows(data, method=heads.selection, n_folds=heads.n_folds)
+        check_trainable(
+            data, dataset=examples.dataset, needs_val=choosing.method == "val"
+        )
+        by_feature[name] = data, choosing
+        for kind in heads.kinds:
+            settings = make_settings(kind, heads)
+            candidates += sweep(
+                data, kind, settings, choosing=choosing, steps=make_steps(heads)
+            )
+            n_trained += len(settings) * (1 + choosing.n_folds)
+        progress.advance(1)
+    best = choose_candidate(candidates)
+    head = candidates[best].head
+    data, choosing = by_feature[head.feature]
+    outputs = head.predict(data.features)
+    intervals = {
+        "val": _intervals(data, choosing.rows, candidates[best].outputs),
+        "test": _intervals(data, data.split("test").rows, outputs),
+    }
+    comparison = None
+    if baselines:
+        comparison = compare_baselines(
+            data,
+            baselines,
+            name=str(store.spec["backbone"]),
+            targets=columns.target,
+            l2=heads.strengths,
+            shots=shots,
+            n_seeds=heads.n_seeds,
+            unit="test images",
+            selection=heads.selection,
+            n_folds=heads.n_folds,
+        )
+        n_trained += comparison.heads_trained
+        progress.advance(len(baselines))
+    curve = _learning_curve(data, choosing, heads)
+    n_trained += len(curve) * heads.n_seeds * len(heads.strengths)
+    metrics: dict[str, Any] = {
+        "task": data.task.kind,
+        "task_reason": labels.reason,
+        "chosen": {
+            "kind": head.kind,
+            "settings": {"feature": head.feature, **head.settings},
+        },
+        "selection": choosing.describe()
+        | {"corrected": _corrected(data, choosing, candidates)},
+        "val": _plain(intervals["val"]),
+        "test": _plain(intervals["test"]),
+        "classes": list(data.classes),
+        "confusion": _confusion(data, outputs),
+        "counts": {s: len(data.split(s).rows) for s in ("train", "val", "test")},
+        "candidates": [
+            {
+                "kind": c.head.kind,
+                "feature": c.head.feature,
+                **c.head.settings,
+                **c.scores,
+                "converged": c.converged,
+                "chosen": i == best,
+            }
+            for i, c in enumerate(candidates)
+        ],
+        "learning_curve": curve,
+        "comparison": list(comparison.rows) if comparison else [],
+        "transfer": comparison.verdict.to_json() if comparison else None,
+        "heads_trained": n_trained,
+    }
+    return _write(
+        store,
+        examples,
+        run_root,
+        asked=asked,
+        data=data,
+        head=head,
+        outputs=outputs,
+        metrics=metrics,
+        extraction=extraction,
+    )
+
+
+def _write(
+    store: FeatureStore,
+    examples: Examples,
+    run_root: Path,
+    *,
+    asked: Mapping[str, Json],
+    data: Labeled,
+    head: Head,
+    outputs: np.ndarray,
+    metrics: Mapping[str, Any],
+    extraction: Mapping[str, Any] | None,
+) -> Run:
+    scored = np.flatnonzero(data.splits != "train")
+    predictions = Predictions(
+        ids=tuple(data.ids[i] for i in scored),
+        content=data.content[scored],
+        splits=tuple(data.splits[scored]),
+        targets=data.targets[scored],
+        outputs=outputs[scored],
+        task=data.task,
+    )
+    provenance: dict[str, Any] = {
+        "dataset": examples.dataset,
+        "store": str(store.path),
+        "batch_size": store.batch_size,
+        **_weights(store),
+        "extraction": extraction,
+        "versions": store.versions(store.manifest.shards[-1].name),
+    }
+    about_head = head.to_json() | {
+        "spec": store.spec,
+        "spec_digest": store.digest,
+        "snapshot": examples.digest,
+        "dataset": examples.dataset,
+    }
+    return write_run(
+        run_root,
+        examples.dataset,
+        asked=asked,
+        provenance=provenance,
+        head=about_head,
+        head_arrays=head.to_arrays(),
+        metrics=metrics,
+        predictions=predictions,
+        report=make_report(
+            asked=asked,
+            provenance=provenance,
+            spec=store.spec,
+            metrics=metrics,
+            mistakes=_surest_mistakes(predictions),
+        ),
+    )
+
+
+def _intervals(data: Labeled, rows: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
+    if len(outputs) == len(data.ids):
+        outputs = outputs[rows]
+    rng = np.random.default_rng([0, len(rows)])
+    return bootstrap_intervals(data.targets[rows], outputs, rng=rng)
+
+
+def _corrected(
+    data: Labeled, choosing: Choosing, candidates: Sequence[Candidate]
+) -> dict[str, float]:
+    """Estimates what the choice would score on examples that had no part in it."""
+    # Features that failed for different examples are scored on different rows.
+    same = [c for c in candidates if len(c.outputs) == len(choosing.rows)]
+    targets = data.targets[choosing.rows]
+    outputs = [c.outputs for c in same]
+    losses = np.stack([find_losses(data.task, targets, one) for one in outputs])
+    merits = np.stack([find_merits(data.task, targets, one) for one in outputs])
+    rng = np.random.default_rng([1, len(targets)])
+    return corrected_score(losses, merits, rng=rng)._asdict()
+
+
+def _learning_curve(
+    data: Labeled, choosing: Choosing, heads: HeadsConfig
+) -> list[dict[str, Json]]:
+    """Scores linear heads on k examples a class, for each k."""
+    if not data.task.is_single_class:
+        return []
+    test = data.split("test")
+    curve = []
+    for k in heads.learning_curve:
+        outputs = few_shot_outputs(
+            data, k=k, n_seeds=heads.n_seeds, l2=heads.strengths, choosing=choosing
+        )
+        right = find_merits(data.task, test.targets, outputs).mean(axis=1)
+        curve.append(
+            {"k": k, "mean": float(right.mean()), "spread": float(right.std())}
+        )
+    return curve
+
+
+def _confusion(data: Labeled, outputs: np.ndarray) -> list[list[int]]:
+    if not data.task.is_single_class:
+        return []
+    test = data.split("test")
+    return confusion_matrix(test.targets, outputs[test.rows]).tolist()
+
+
+def _weights(store: FeatureStore) -> dict[str, Json]:
+    """Returns where the backbone's weights were, by the latest extraction's word."""
+    keys = ("weights", "weights_origin")
+    for record in reversed(read_history(store.path)):
+        if record.get("weights"):
+            return {key: record[key] for key in keys}
+    return dict.fromkeys(keys)
+
+
+def _check_failures(n_failed: int, examples: Examples, max_failures: float) -> None:
+    allowed = max(1, int(max_failures * len(examples)))
+    if n_failed > allowed:
+        raise TooManyFailuresError(
+            f"Asked to train on {examples.dataset}: {n_failed} of its {len(examples)} "
+            f"examples have no features, {allowed} may. `tl-pipeline store show` lists "
+            "them; mend or exclude them, or raise max_failures."
+        )
+
+
+def _surest_mistakes(predictions: Predictions) -> list[dict[str, Any]]:
+    """Lists the wrong test predictions of classes, the most confident first."""
+    task, outputs = predictions.task, predictions.outputs
+    if not task.is_single_class:
+        return []
+    guesses, sure = outputs.argmax(axis=1), outputs.max(axis=1)
+    wrong = [
+        i
+        for i in np.argsort(-sure, kind="stable")
+        if predictions.splits[i] == "test" and guesses[i] != predictions.targets[i]
+    ]
+    return [
+        {
+            "id": predictions.ids[i],
+            "target": task.names[predictions.targets[i]],
+            "predicted": task.names[guesses[i]],
+            "probability": float(sure[i]),
+        }
+        for i in wrong
+    ]
+
+
+def _plain(intervals: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: interval._asdict() for name, interval in intervals.items()}
