@@ -12,6 +12,8 @@ from tl_pipeline.errors import (
     StoreDamagedError,
     StoreError,
 )
+from tl_pipeline.store import rows as tables
+from tl_pipeline.store.lookup import read_settled
 from tl_pipeline.store.schema import FeatureInfo
 from tl_pipeline.store.store import FeatureStore, open_store
 from tl_pipeline.store.verify import verify_store
@@ -174,6 +176,41 @@ def test_a_reader_that_misses_a_shard_reloads_the_manifest_once(toy, tmp_path):
         shard.unlink()
     with pytest.raises(StoreDamagedError, match="not there, though the manifest names"):
         open_store(path).read("pool")
+
+
+def test_a_reader_reads_on_as_long_as_the_manifest_is_another_one(store):
+    # As among writers that merge more often than it can read.
+    reloads = iter([True, True, True, False])
+
+    def read():
+        raise FileNotFoundError(2, "No such file", "shards/x.h5")
+
+    with pytest.raises(StoreDamagedError, match="shards/x.h5 is not there, though"):
+        read_settled(read, lambda: next(reloads))
+    assert list(reloads) == []
+
+
+def test_a_snapshot_collected_with_its_rows_gives_way_to_the_latest(
+    toy, tmp_path, monkeypatch
+):
+    content = toy.make_content(12)
+    content[:, :3] = 0  # none fails
+    store = toy.make_store(tmp_path)
+    with store.lock():
+        toy.fill(store, content)
+        store.commit_snapshot(toy.make_examples(content))
+    reader = open_store(store.path)
+    read_snapshot = tables.read_snapshot
+
+    def read_and_lose(lookup, *which):
+        examples = read_snapshot(lookup, *which)
+        with store.lock():  # between the snapshot and its rows
+            store.commit_snapshot(toy.make_examples(content[:7]))
+            store.collect(keep=1)
+        return examples
+
+    monkeypatch.setattr(tables, "read_snapshot", read_and_lose)
+    np.testing.assert_array_equal(reader.read("pool").content, content[:7])
 
 
 def test_oldest_rows_are_stored_rows_of_the_first_and_the_last_shard(toy, store):

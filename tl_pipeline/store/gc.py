@@ -96,8 +96,14 @@ def plan_gc(path: str | Path, *, keep: int = KEEP) -> GcPlan:
         ones.
     """
     path = Path(path)
-    # A writer may replace a shard between the manifest and it: read both once more.
-    return read_settled(lambda: _plan(path, read_manifest(path), keep)[0], lambda: None)
+    manifest = read_manifest(path)
+
+    def reload() -> bool:
+        nonlocal manifest
+        older, manifest = manifest, read_manifest(path)
+        return manifest != older
+
+    return read_settled(lambda: _plan(path, manifest, keep)[0], reload)
 
 
 def collect_garbage(path: Path, *, keep: int = KEEP) -> tuple[Manifest, GcPlan]:

@@ -43,27 +43,31 @@ class ParitySample(NamedTuple):
     shards: tuple[str, ...]
 
 
-def read_settled(read: Callable[[], T], reload: Callable[[], None]) -> T:
-    """Reads; if a file is gone, reloads the manifest and reads once more.
+def read_settled(read: Callable[[], T], reload: Callable[[], bool]) -> T:
+    """Reads; if a file is gone and the manifest has changed, reads again.
+
+    A file is unlinked only after a manifest that does not name it. So one that is gone
+    under an unchanged manifest is lost; else another writer came first, even twice.
+
+    Args:
+      read: Reads by the manifest at hand.
+      reload: Reads the manifest again, and tells whether it has changed.
 
     Raises:
       StoreDamagedError: The manifest, as it is now, names a file that is not there.
     """
-    try:
-        return read()
-    except NotFoundError:  # a request for what is not in the store, no missing file
-        raise
-    except FileNotFoundError:
-        reload()
-    try:
-        return read()
-    except NotFoundError:
-        raise
-    except FileNotFoundError as error:
-        raise StoreDamagedError(
-            f"{error.filename} is not there, though the manifest names it. Restore the "
-            "file from a copy, or delete the store and extract again."
-        ) from error
+    while True:
+        try:
+            return read()
+        except NotFoundError:  # a request for what is not in the store, no lost file
+            raise
+        except FileNotFoundError as error:
+            if not reload():
+                raise StoreDamagedError(
+                    f"{error.filename} is not there, though the manifest names it. "
+                    "Restore the file from a copy, or delete the store and extract "
+                    "again."
+                ) from error
 
 
 class Lookup:

@@ -93,6 +93,27 @@ def read_snapshot(lookup: Lookup, dataset: str | None, digest: str | None) -> Ex
     return parse_snapshot(path, data, entry)
 
 
+def read_split(
+    lookup: Lookup,
+    feature: str,
+    split: str | None,
+    dataset: str | None,
+    snapshot: str | Examples | None,
+) -> Rows:
+    """Reads a feature of a snapshot's examples, both by the same manifest.
+
+    The rows of a snapshot may be collected while it is read. So if one of its files is
+    gone, all is to be read again: its dataset has a later one by then.
+
+    Raises:
+      FileNotFoundError: A file that the manifest names is not there.
+      TlPipelineError: As `read_snapshot`, `take_split` and `read_features`.
+    """
+    if not isinstance(snapshot, Examples):
+        snapshot = read_snapshot(lookup, dataset, snapshot)
+    return read_features(lookup, feature, take_split(snapshot, split))
+
+
 def read_features(lookup: Lookup, feature: str, examples: Examples) -> Rows:
     """Reads a feature of some examples, those left out that failed.
 

@@ -18,7 +18,7 @@ from tl_pipeline.store.lock import check_platform, hold_lock
 from tl_pipeline.store.lookup import Lookup, ParitySample, read_settled
 from tl_pipeline.store.manifest import Manifest, SnapshotEntry, read_manifest
 from tl_pipeline.store.plan import Group, plan_missing
-from tl_pipeline.store.rows import Rows, read_features
+from tl_pipeline.store.rows import Rows
 from tl_pipeline.store.schema import FeatureInfo
 
 
@@ -260,10 +260,11 @@ class FeatureStore:
         self._become(manifest)
         return merged
 
-    def reload(self) -> None:
-        """Reads the manifest again, to see what other processes committed."""
-        if (manifest := read_manifest(self.path)) != self.manifest:
+    def reload(self) -> bool:
+        """Reads the manifest again, and tells whether others committed something."""
+        if changed := (manifest := read_manifest(self.path)) != self.manifest:
             self._become(manifest)
+        return changed
 
     def snapshots(self) -> tuple[SnapshotEntry, ...]:
         """Returns the snapshots; the latest of a dataset is the last one of it."""
@@ -314,11 +315,9 @@ class FeatureStore:
           StoreDamagedError: A file is not the committed one.
         """
         tables.check_known(self._what, [feature], self.manifest.features)
-        if not isinstance(snapshot, Examples):
-            snapshot = self.snapshot(dataset, snapshot)
-        examples = tables.take_split(snapshot, split)
         return read_settled(
-            lambda: read_features(self._lookup, feature, examples), self.reload
+            lambda: tables.read_split(self._lookup, feature, split, dataset, snapshot),
+            self.reload,
         )
 
     def rows(self, feature: str) -> tuple[np.ndarray, np.ndarray]:
