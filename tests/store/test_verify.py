@@ -171,24 +171,33 @@ def test_a_stale_manifest_is_found(toy, store):
     assert len(verify_store(store.path)["problems"]) >= 2
 
 
-def test_a_commit_while_it_reads_is_no_problem(toy, store, monkeypatch):
-    # The manifest is read, then a writer commits two shards, then the folder is read.
+def test_commits_while_it_reads_are_no_problem_and_no_shard_is_read_twice(
+    toy, store, monkeypatch
+):
+    # The manifest is read, then a writer commits two shards, then the folder is read,
+    # and so on: as of a store that is being filled.
     from tl_pipeline.store import verify
 
-    check = verify._check
-    calls = []
+    check, check_shard = verify._check, verify._check_shard
+    calls, shards = [], []
 
-    def check_late(path, manifest):
-        if not calls:
+    def check_late(path, manifest, checked):
+        if len(calls) < 6:
             with store.lock():
-                new = toy.make_content(20, salt="new")
+                new = toy.make_content(20, salt=f"new {len(calls)}")
                 toy.fill(store, new, fails=lambda digest: None)
         calls.append(manifest)
-        return check(path, manifest)
+        return check(path, manifest, checked)
+
+    def check_once(path, shard, manifest):
+        shards.append(shard.name)
+        return check_shard(path, shard, manifest)
 
     monkeypatch.setattr(verify, "_check", check_late)
+    monkeypatch.setattr(verify, "_check_shard", check_once)
     assert verify_store(store.path)["intact"]
-    assert len(calls) == 2
+    assert len(calls) == 7
+    assert sorted(shards) == [shard.name for shard in store.manifest.shards]
 
 
 def test_a_shard_of_another_spec_under_a_live_number_is_a_problem(store):

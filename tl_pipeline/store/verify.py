@@ -38,7 +38,9 @@ from tl_pipeline.store.schema import (
 from tl_pipeline.store.snapshots import parse_snapshot
 
 _OWN_FILES = {MANIFEST, FAILURES, HISTORY, LOCK, HOLDER, SHARDS, SNAPSHOTS}
-_RETRIES = 3  # a writer may commit while we read
+
+# Shards found intact, by name: the entry they were checked for, and their digests.
+_Checked = dict[str, tuple[ShardEntry, np.ndarray]]
 
 
 def verify_store(path: str | Path) -> dict[str, Json]:
@@ -60,20 +62,24 @@ def verify_store(path: str | Path) -> dict[str, Json]:
     path = Path(path)
     try:
         manifest = read_manifest(path)
-        report = _check(path, manifest)
-        for _ in range(_RETRIES):
+        checked: _Checked = {}
+        while True:
+            report = _check(path, manifest, checked)
             now = read_manifest(path)
+            # A problem is one only if no writer committed meanwhile. Reading on with
+            # the new shards alone catches up with a writer, reading all would not.
             if report["intact"] or now == manifest:
-                break
+                return report
             manifest = now
-            report = _check(path, manifest)
-        return report
     except StoreError as error:  # of the manifest: what it names is not known
         return _report([str(error)], [], None)
 
 
-def _check(path: Path, manifest: Manifest) -> dict[str, Json]:
-    problems = [*_check_shards(path, manifest), *_check_snapshots(path, manifest)]
+def _check(path: Path, manifest: Manifest, checked: _Checked) -> dict[str, Json]:
+    problems = [
+        *_check_shards(path, manifest, checked),
+        *_check_snapshots(path, manifest),
+    ]
     notes: list[str] = []
     for is_problem, sentence in (
         *_check_reasons(path, manifest),
@@ -98,11 +104,14 @@ def _report(
     }
 
 
-def _check_shards(path: Path, manifest: Manifest) -> Iterator[str]:
+def _check_shards(path: Path, manifest: Manifest, checked: _Checked) -> Iterator[str]:
     keys: dict[tuple[str, str, int], list[np.ndarray]] = {}
     for shard in manifest.shards:
         try:
-            content = _check_shard(path / SHARDS / shard.name, shard, manifest)
+            entry, content = checked.get(shard.name, (None, None))
+            if content is None or entry != shard:
+                content = _check_shard(path / SHARDS / shard.name, shard, manifest)
+                checked[shard.name] = shard, content
         except FileNotFoundError:
             yield f"{path / SHARDS / shard.name} is not there."
         except StoreError as error:
