@@ -19,7 +19,7 @@ from tl_pipeline.stages.baselines import load_baselines
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.extraction import ExtractReport, check_failures
 from tl_pipeline.stages.targets import make_spec
-from tl_pipeline.store.store import open_store
+from tl_pipeline.store.store import FeatureStore, open_store
 from tl_pipeline.store.verify import verify_store
 
 PIXELS = load_backbone("pixels", settings={"size": 4, "color": "rgb"})
@@ -262,6 +262,37 @@ def test_rows_that_differ_from_live_ones_are_refused_with_both_sides(photos: Pat
     assert str(caught.value).count("numpy") == 2
     assert (Path(store) / "store.json").read_bytes() == manifest
     assert run(photos).rows_computed == 1
+
+
+def test_rows_of_another_library_and_platform_are_refused_with_both_named(
+    photos: Path,
+):
+    # Doctored: sound shards under sound digests, whose rows and versions are others'.
+    honest = open_store(run(photos, store_root=photos.parent / "honest").store)
+    rows, content = honest.rows("pool")
+    others = {"numpy": "0.9", "platform": "Plan9 m68k"}
+    store = FeatureStore.create_or_open(
+        photos.parent / "stores",
+        name="pixels",
+        spec=honest.spec,
+        features=honest.manifest.features,
+        batch_size=honest.batch_size,
+    )
+    with store.lock():
+        (group,) = store.plan(content, ["pool"])
+        store.commit(
+            group,
+            0,
+            content=content,
+            arrays={"pool": rows.astype(np.float32) * 1.01},
+            versions=others,
+        )
+    with pytest.raises(ParityError) as caught:
+        run(photos)
+    stored, _, live = str(caught.value).partition(" the same rows computed now by ")
+    assert "computed by numpy 0.9, platform Plan9 m68k differ by" in stored
+    assert f"numpy {np.__version__}, " in live and "platform " in live
+    assert not open_store(store.path).snapshots()
 
 
 def test_each_ingredient_of_the_spec_makes_another_store(photos: Path):
