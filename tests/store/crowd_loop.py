@@ -5,6 +5,7 @@ Run by `test_concurrency.py` as a process of its own, which forks a crowd a roun
 """
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -160,7 +161,7 @@ def check_log(log: Path, nights: list[list[Night]]) -> tuple[list[Night], list[s
     lines = [line.split() for line in log.read_text().splitlines()]
     problems = [
         f"{first} and {second} are interleaved"
-        for first, second in zip(lines[::2], lines[1::2], strict=True)
+        for first, second in itertools.zip_longest(lines[::2], lines[1::2])
         if (first[0], second) != ("begin", ["end", *first[1:]])
     ]
     order = [nights[int(w)][int(n)] for what, w, n in lines if what == "begin"]

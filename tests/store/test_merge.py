@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tl_pipeline.errors import StoreDamagedError
+from tl_pipeline.store import reading
 from tl_pipeline.store.merge import Merged
 from tl_pipeline.store.store import open_store
 from tl_pipeline.store.verify import verify_store
@@ -69,6 +70,25 @@ def test_few_shards_or_large_ones_stay_as_they_are(toy, tmp_path):
     assert merge(store, 5) == Merged(0, 0) and store.manifest == manifest
     large = fill_nightly(toy, tmp_path / "large", nights=8, rows=4)
     assert merge(large, 5) == Merged(0, 0)
+
+
+def test_a_shard_that_is_merged_while_it_is_read_is_not_called_damaged(
+    toy, tmp_path, monkeypatch
+):
+    store = fill_nightly(toy, tmp_path, nights=10)
+    reader = open_store(store.path)
+    read_verified = reading._read_verified
+
+    def read_and_lose(*which):
+        monkeypatch.undo()
+        data = read_verified(*which)
+        merge(store, 5)
+        return data
+
+    monkeypatch.setattr(reading, "_read_verified", read_and_lose)
+    values, content = reader.rows("pool")
+    np.testing.assert_array_equal(values, toy.compute(content, "pool").astype("f2"))
+    assert reader.manifest.shards == store.manifest.shards
 
 
 def test_a_merge_is_done_once(toy, tmp_path):

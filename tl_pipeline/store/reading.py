@@ -6,6 +6,7 @@ chunks from known offsets, three times faster than through HDF5.
 """
 
 import contextlib
+import errno
 import functools
 import io
 import json
@@ -222,6 +223,9 @@ def _verified_layouts(
     with _opened(path) as descriptor:
         data = _read_verified(path, descriptor, sha256, identity[0])
         if _identity(descriptor) != identity:
+            # Its ctime is also that of its removal, by a merge or a collection.
+            if not os.fstat(descriptor).st_nlink:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
             raise _damaged(path, "it changed while it was read")
     return read_layouts(path, data, features)
 
