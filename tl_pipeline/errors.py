@@ -102,3 +102,22 @@ class TooManyFailuresError(FailedError):
 
 class TrainingError(FailedError):
     """A training that ended in non-finite numbers."""
+
+
+MAX_FOUND = 200  # characters
+
+
+def shorten(found: object) -> str:
+    r"""Returns what was found as one line, short enough to stand in a message.
+
+    Args:
+      found: A text, or an error: its text, or its class where it has none.
+
+    Example:
+      >>> shorten("two\nlines"), shorten(MemoryError()), len(shorten("x" * 9_999))
+      ('two lines', 'MemoryError', 204)
+    """
+    text = " ".join(str(found)[: 10 * MAX_FOUND].split())
+    if not text and isinstance(found, BaseException):
+        return type(found).__name__
+    return text if len(text) <= MAX_FOUND else f"{text[:MAX_FOUND]} ..."

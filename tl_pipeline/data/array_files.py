@@ -14,6 +14,8 @@ from typing import Protocol
 
 import numpy as np
 
+from tl_pipeline.errors import shorten
+
 NPY_SUFFIX = ".npy"
 MAX_UNPACKED = 2**32  # bytes of a packed array, which is held in memory whole
 MAX_LABEL_BYTES = 2**30  # of an array that is not the images
@@ -167,7 +169,7 @@ def open_arrays(path: Path) -> ArrayFile:
         raise
     # Damage comes out of zipfile, NumPy and HDF5 as nearly every built-in exception.
     except Exception as error:
-        raise UnreadableArrays(str(error)[:200] or type(error).__name__) from error
+        raise UnreadableArrays(shorten(error)) from error
 
 
 def read_labels(file: ArrayFile, name: str) -> np.ndarray:
@@ -185,9 +187,7 @@ def read_labels(file: ArrayFile, name: str) -> np.ndarray:
     try:
         return file.read(name)
     except Exception as error:  # as in `open_arrays`
-        raise UnreadableArrays(
-            f"{name!r}: {str(error)[:200] or type(error).__name__}"
-        ) from error
+        raise UnreadableArrays(f"{name!r}: {shorten(error)}") from error
 
 
 def _open_hdf5(path: Path) -> ArrayFile:

@@ -33,6 +33,7 @@ from tl_pipeline.data.quirks import (
     gray_scale,
     mend_transparency,
 )
+from tl_pipeline.errors import shorten
 
 # Their plugins are imported above: left to itself, Pillow imports all of its fifty, in
 # whichever thread meets a rarer format first. MPO is what phones write: a JPEG with
@@ -95,7 +96,7 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise
     # Pillow meets bad bytes with nearly every built-in exception there is.
     except Exception as error:
-        raise DecodeError(f"it cannot be decoded: {_text(error)}") from error
+        raise DecodeError(f"it cannot be decoded: {shorten(error)}") from error
 
 
 def _open_picture(data: bytes) -> Image.Image:
@@ -197,7 +198,3 @@ def _turn_upright(image: Image.Image, orientation: object) -> Image.Image:
         if orientation == value:
             return image.transpose(method)
     return image
-
-
-def _text(error: Exception) -> str:
-    return str(error) or type(error).__name__

@@ -16,7 +16,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tl_pipeline.errors import DatasetError
+from tl_pipeline.errors import DatasetError, shorten
 
 SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".parquet")
 _COLUMNS = {
@@ -174,10 +174,9 @@ def _load(file: Path) -> dict[str, np.ndarray]:
         raise
     # What these libraries raise of a damaged file is as varied as the damage.
     except (Exception, MemoryError) as error:
-        detail = " ".join(str(error).split())[:200] or type(error).__name__
         raise DatasetError(
-            f"Features {file} cannot be read as {file.suffix}: {detail}. Write them "
-            "anew; nothing in them may be pickled."
+            f"Features {file} cannot be read as {file.suffix}: {shorten(error)}. Write "
+            "them anew; nothing in them may be pickled."
         ) from error
 
 

@@ -19,6 +19,7 @@ import pyarrow as pa
 from pyarrow import csv, json, parquet
 
 from tl_pipeline.data.problems import Problems
+from tl_pipeline.errors import shorten
 
 MAX_BYTES = 2**31  # of a table, unpacked: it is read whole
 MAX_ROWS = 20_000_000
@@ -102,13 +103,7 @@ def _damage() -> Iterator[None]:
         raise
     # A damaged file comes out of pyarrow as nearly every built-in exception there is.
     except Exception as error:
-        raise UnreadableTable(explain(error)) from error
-
-
-def explain(error: BaseException) -> str:
-    """Returns an error's text in one short line: pyarrow's may quote a whole row."""
-    text = " ".join(str(error)[:1000].split()) or type(error).__name__
-    return text if len(text) <= 200 else f"{text[:200]}..."
+        raise UnreadableTable(shorten(error)) from error
 
 
 class _Csv:

@@ -21,11 +21,10 @@ from tl_pipeline.data.roles import TABLE_NAMES, find_kept, find_roles, join_targ
 from tl_pipeline.data.table_files import (
     Columns,
     UnreadableTable,
-    explain,
     open_table,
     read_columns,
 )
-from tl_pipeline.errors import DatasetError
+from tl_pipeline.errors import DatasetError, shorten
 
 _DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _ADVICE = (
@@ -81,7 +80,7 @@ def list_table(
         )
     except (UnreadableTable, OSError) as error:
         raise DatasetError(
-            f"Table {path} cannot be read: {explain(error)}. Bring a table with a "
+            f"Table {path} cannot be read: {shorten(error)}. Bring a table with a "
             "header in UTF-8, separated by commas (.csv), one object a line (.jsonl), "
             "or .parquet."
         ) from error
