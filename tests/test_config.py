@@ -44,6 +44,8 @@ def test_an_unknown_section_lists_the_sections():
         ("store", "batch_size", 0),
         ("heads", "kinds", ["forest"]),
         ("heads", "l2", [0.0]),
+        ("heads", "l2", [float("inf")]),
+        ("backbone", "name", "pix\0els"),
         ("heads", "n_seeds", 0),
     ],
 )
@@ -64,6 +66,31 @@ def test_a_file_that_is_not_toml_says_where(tmp_path: Path):
     with pytest.raises(ConfigError, match="line 2"):
         load_config(path)
     path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = " + "[" * 9999, "nests brackets deeper than can be read"),
+        ("x = " + "9" * 9999, "is not TOML: Exceeds the limit"),
+        ("x" * 9999 + " = 1", "xxx ...: unknown key"),
+        ("".join(f"x{i} = 1\n" for i in range(999)), "\n  and 981 more\n"),
+        (f"[data]\nsource = [{'1, ' * 9999}]", "data.source: .* found .1, 1, "),
+    ],
+)
+def test_a_hostile_file_is_told_in_a_few_lines(tmp_path: Path, text: str, words: str):
+    path = tmp_path / "p.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_config(path)
+    assert len(str(caught.value)) < 2000
+
+
+def test_a_lone_carriage_return_is_no_line_break(tmp_path: Path):
+    path = tmp_path / "p.toml"
+    path.write_bytes(b'[data]\rsource = "x"\n')
     with pytest.raises(ConfigError, match="is not TOML"):
         load_config(path)
 

@@ -13,9 +13,11 @@ import pydantic
 from pydantic import Field
 
 from tl_pipeline.digest import Json
-from tl_pipeline.errors import ConfigError
+from tl_pipeline.errors import ConfigError, shorten
 
-Name = Annotated[str, Field(min_length=1)]
+# Most names become paths, in which no system takes a zero byte.
+Name = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
+MAX_LISTED = 20  # unfit keys; there are not many more that fit
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 # Half-decades, because selection cannot tell closer ones apart on a usual validation
@@ -122,7 +124,7 @@ class HeadsConfig(_Section):
         "auto", description="val, cv (cross-validation in train), or auto by size"
     )
     n_folds: int = Field(5, ge=2, le=100, description="of the cross-validation")
-    l2: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+    l2: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
         (), description="strengths to choose from; empty: a grid over 1e-6 .. 1e2"
     )
     n_seeds: int = Field(
@@ -201,15 +203,23 @@ def load_config(path: Path) -> PipelineConfig:
         all of those are listed at once.
     """
     try:
-        values = tomllib.loads(path.read_text())
+        with path.open("rb") as file:
+            values = tomllib.load(file)
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(
             f"Asked for the configuration {path}: there is no such file. "
             "`tl-pipeline init` writes one."
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
         raise ConfigError(
-            f"Configuration {path} is not TOML: {error}. Mend that line."
+            f"Configuration {path} nests brackets deeper than can be read. No key "
+            "needs more than one list."
+        ) from None
+    # TOMLDecodeError and UnicodeDecodeError are ValueErrors; a number of thousands of
+    # digits is a plain one.
+    except ValueError as error:
+        raise ConfigError(
+            f"Configuration {path} is not TOML: {shorten(error)}. Mend that line."
         ) from None
     return make_config(values, where=str(path))
 
@@ -222,14 +232,17 @@ def make_config(values: Mapping[str, Any], *, where: str) -> PipelineConfig:
       where: What the message calls it: a path, or "the command line".
 
     Raises:
-      ConfigError: Unknown or unfit keys; all of them are listed at once.
+      ConfigError: Unknown or unfit keys, listed at once.
     """
     try:
         return PipelineConfig.model_validate(dict(values))
     except pydantic.ValidationError as error:
-        lines = "\n".join(f"  {_explain(detail)}" for detail in error.errors())
+        lines = [f"  {_explain(detail)}" for detail in error.errors()]
+        if len(lines) > MAX_LISTED:
+            lines[MAX_LISTED:] = [f"  and {len(lines) - MAX_LISTED:,} more"]
+        listed = "\n".join(lines)
         raise ConfigError(
-            f"Configuration {where} cannot be used:\n{lines}\n"
+            f"Configuration {where} cannot be used:\n{listed}\n"
             "`tl-pipeline init` writes a commented one with every key."
         ) from None
 
@@ -291,9 +304,13 @@ def _toml(value: object) -> str:
 
 def _explain(detail: Mapping[str, Any]) -> str:
     location = detail["loc"]
-    key = ".".join(str(part) for part in location)
+    key = shorten(".".join(str(part) for part in location))
     if detail["type"] != "extra_forbidden":
-        found = "" if detail["type"] == "missing" else f", found {detail['input']!r}"
+        found = (
+            ""
+            if detail["type"] == "missing"
+            else f", found {shorten(repr(detail['input']))}"
+        )
         return f"{key}: {detail['msg']}{found}"
     model: type[_Section] = PipelineConfig
     for part in location[:-1]:
