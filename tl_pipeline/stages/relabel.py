@@ -4,8 +4,9 @@ import csv
 import dataclasses
 import difflib
 from pathlib import Path
+from typing import Any
 
-from tl_pipeline.errors import DatasetError
+from tl_pipeline.errors import DatasetError, shorten
 from tl_pipeline.examples import Examples
 from tl_pipeline.store.store import FeatureStore
 
@@ -28,8 +29,8 @@ def relabel(store: FeatureStore, examples: Examples, table: Path) -> Examples:
       The new snapshot, the latest of its dataset.
 
     Raises:
-      DatasetError: The table cannot be read, lacks a column, names an id twice or one
-        that the snapshot does not have.
+      DatasetError: The table cannot be read, lacks a column or has a line with more or
+        fewer values, names an id twice or one that the snapshot does not have.
     """
     targets = _read_targets(table)
     known = set(examples.ids)
@@ -37,9 +38,10 @@ def relabel(store: FeatureStore, examples: Examples, table: Path) -> Examples:
     if unknown:
         close = difflib.get_close_matches(unknown[0], examples.ids, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
+        first = shorten(repr(unknown[0]))
         raise DatasetError(
             f"Targets {table} name {len(unknown):,} ids that {examples.dataset} does "
-            f"not have, the first {unknown[0]!r}.{hint} `tl-pipeline store show` lists "
+            f"not have, the first {first}.{hint} `tl-pipeline store show` lists "
             "the snapshots."
         )
     relabeled = dataclasses.replace(
@@ -57,27 +59,43 @@ def relabel(store: FeatureStore, examples: Examples, table: Path) -> Examples:
 def _read_targets(table: Path) -> dict[str, str | None]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            missing = [
-                name for name in COLUMNS if name not in (reader.fieldnames or ())
-            ]
-            if missing:
-                found = ", ".join(reader.fieldnames or ()) or "none"
-                raise DatasetError(
-                    f"Targets {table} lack the column {' and '.join(missing)}; found "
-                    f"{found}. The first line names the columns: id,target."
-                )
-            targets: dict[str, str | None] = {}
-            for row in reader:
-                if row["id"] in targets:
-                    raise DatasetError(
-                        f"Targets {table}, line {reader.line_num}: {row['id']!r} "
-                        "stands there twice. Keep one line an id."
-                    )
-                targets[row["id"]] = row["target"] or None
-            return targets
+            return _parse_targets(csv.reader(file, strict=True), table)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(
-            f"Targets {table} cannot be read: {error}. Bring a CSV file in UTF-8 with "
-            "the columns id,target."
+            f"Targets {table} cannot be read: {shorten(error)}. Bring a CSV file in "
+            "UTF-8 with the columns id,target."
         ) from error
+
+
+def _parse_targets(reader: Any, table: Path) -> dict[str, str | None]:
+    names = next((row for row in reader if row), [])
+    for problem, wrong in (
+        ("lack", [name for name in COLUMNS if name not in names]),
+        ("have twice", [name for name in COLUMNS if names.count(name) > 1]),
+    ):
+        if wrong:
+            found = shorten(", ".join(names)) or "none"
+            raise DatasetError(
+                f"Targets {table} {problem} the column {' and '.join(wrong)}; found "
+                f"{found}. The first line names the columns: id,target."
+            )
+    targets: dict[str, str | None] = {}
+    for row in reader:
+        if not row:  # an empty line
+            continue
+        where = f"Targets {table}, line {reader.line_num}"
+        # A short line would silently unlabel its example, a long one shift its label.
+        if len(row) != len(names):
+            raise DatasetError(
+                f"{where}: {len(row)} values for {len(names)} columns. Quote a value "
+                "that holds a comma."
+            )
+        id, target = (row[names.index(name)] for name in COLUMNS)
+        if "\0" in id + target:
+            raise DatasetError(f"{where} holds a zero byte. Save the table anew.")
+        if id in targets:
+            raise DatasetError(
+                f"{where}: {shorten(repr(id))} stands there twice. Keep one line an id."
+            )
+        targets[id] = target or None
+    return targets
