@@ -1,4 +1,5 @@
 import hashlib
+import struct
 
 import numpy as np
 import pytest
@@ -53,3 +54,32 @@ def test_an_unknown_format_lists_the_known_ones(tmp_path):
         WeightsError, match=r"'.pkl' files. Known are .h5, .hdf5, .safe"
     ):
         load_tensors(tmp_path / "w.pkl")
+
+
+def write_header(path, header: str, data: bytes) -> None:
+    path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + data)
+
+
+ENTRY = '{"dtype": "%s", "shape": [1], "data_offsets": [%d, %d]}'
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "words"),
+    [
+        (
+            f'{{"a": {ENTRY % ("F32", 0, 4)}, "a": {ENTRY % ("I32", 0, 4)}}}',
+            bytes(4),
+            "its header has a name twice",
+        ),
+        (f'{{"a": {ENTRY % ("BF16", 0, 2)}}}', bytes(2), "a dtype that NumPy lacks"),
+        (f'{{"a": {ENTRY % ("F8_E4M3", 0, 1)}}}', bytes(1), "a dtype that NumPy lacks"),
+        ('{"a": ' + "[" * 9999, b"", "no whole safetensors file"),
+        ('{"' + "a" * 9999 + '": 1}', b"", "no whole safetensors file"),
+    ],
+)
+def test_odd_headers_of_safetensors_are_one_sentence(tmp_path, header, data, words):
+    path = tmp_path / "w.safetensors"
+    write_header(path, header, data)
+    with pytest.raises(WeightsError, match=words) as caught:
+        load_tensors(path)
+    assert len(str(caught.value)) < 500
