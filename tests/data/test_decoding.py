@@ -218,6 +218,16 @@ def test_the_limit_of_pixels_can_be_lowered():
         decode_image(data, max_pixels=99)
 
 
+def test_a_png_whose_pixels_contradict_their_checksum_is_refused():
+    plain = bytearray(make_png(2, 2, bits=8, color=0, rows=b"\0ab\0cd"))
+    at = plain.index(b"IEND") - 5  # the last byte of the pixels' checksum
+    plain[at] ^= 1
+    with pytest.raises(DecodeError, match="checksum does not agree"):
+        decode_image(bytes(plain))
+    plain[at] ^= 1
+    assert decode(bytes(plain)).tobytes() == b"abcd"
+
+
 @pytest.mark.parametrize("format_", ["JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF"])
 def test_a_file_cut_short_is_a_failure_with_a_reason(format_: str):
     data = encode(Image.fromarray(make_pixels(64, 64)), format_)

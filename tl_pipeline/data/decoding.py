@@ -11,6 +11,7 @@ color profiles are not applied, be they of a wide gamut, gray or broken.
 
 import io
 import math
+import zlib
 
 import numpy as np
 from PIL import (  # noqa: F401
@@ -45,6 +46,7 @@ MAX_PIXELS = 89_478_485
 # Resampling holds a row of weights for each pixel of the longer side.
 MAX_SIDE = 1_000_000
 NPY_MAGIC = b"\x93NUMPY"
+PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 WHITE = 255
 
 # How to turn a picture upright, by its EXIF orientation (EXIF 2.32, 4.6.4, tag 274).
@@ -85,6 +87,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
             return _flatten(_open_npy(data, max_pixels))
         image = _open_picture(data)
         _check_size(image.width, image.height, max_pixels)
+        if data.startswith(PNG_MAGIC):
+            _check_png(data)
         if (reason := find_misread(image)) is not None:
             raise DecodeError(reason)
         mend_transparency(image)
@@ -120,6 +124,22 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
             f"its header claims too many pixels: {width} × {height}, more than "
             f"{max_pixels} or than {MAX_SIDE} a side"
         )
+
+
+def _check_png(data: bytes) -> None:
+    """Checks the pixels' checksums, which Pillow skips: it would show damaged ones."""
+    view, at = memoryview(data), len(PNG_MAGIC)
+    while at + 12 <= len(data):
+        end = at + 8 + int.from_bytes(view[at : at + 4])
+        kind = view[at + 4 : at + 8]
+        if kind == b"IDAT" and end + 4 > len(data):
+            raise DecodeError("it cannot be decoded: its pixels are cut short")
+        checksum = int.from_bytes(view[end : end + 4])
+        if kind == b"IDAT" and checksum != zlib.crc32(view[at + 4 : end]):
+            raise DecodeError("its pixels are damaged: their checksum does not agree")
+        if kind == b"IEND":
+            return
+        at = end + 4
 
 
 def _open_npy(data: bytes, max_pixels: int) -> Image.Image:
