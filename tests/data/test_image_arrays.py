@@ -2,6 +2,7 @@ import hashlib
 import io
 import os
 import struct
+import zlib
 from pathlib import Path
 
 import h5py
@@ -256,8 +257,8 @@ def test_hdf5_that_takes_or_makes_up_its_data_is_refused(tmp_path: Path, make, w
 
 def test_hdf5_chunks_that_unpack_to_too_much_are_refused(tmp_path: Path, monkeypatch):
     path = write(tmp_path / "packed.h5", images=IMAGES)
-    monkeypatch.setattr("tl_pipeline.data.hdf5_arrays.MAX_CHUNK_BYTES", 10)
-    assert "/images has chunks of" in refuse(path)
+    monkeypatch.setattr("tl_pipeline.hdf5.MAX_CHUNK_BYTES", 10)
+    assert "/images: it has chunks of" in refuse(path)
 
 
 @pytest.mark.parametrize("chunks", [None, (4,)])
@@ -304,3 +305,24 @@ def test_numbers_are_targets_and_further_arrays_are_kept(tmp_path: Path, name: s
     dataset = load_dataset(path, targets=["length", "camera"])
     assert dataset.items[0].target == "0.5, a"
     assert dataset.items[2].columns == (None, "b")
+
+
+@pytest.mark.parametrize("compression", ["gzip", "lzf"])
+def test_rows_of_hdf5_chunks_that_do_not_unpack_to_their_size_fail(
+    tmp_path: Path, compression: str
+):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        images = file.create_dataset(
+            "images",
+            data=IMAGES,
+            chunks=(2, *IMAGES.shape[1:]),
+            compression=compression,
+        )
+        short = zlib.compress(b"x") if compression == "gzip" else bytes([0, 1])
+        images.id.write_direct_chunk((2, *[0] * (IMAGES.ndim - 1)), short)
+    dataset = load_dataset(tmp_path / "a.h5")
+    for row in (1, 4):
+        assert dataset.read(dataset.items[row]).endswith(IMAGES[row].tobytes())
+    for row in (2, 3):
+        with pytest.raises(OSError, match="a chunk does not unpack to its size"):
+            dataset.read(dataset.items[row])

@@ -1,3 +1,4 @@
+import zlib
 from pathlib import Path
 
 import h5py
@@ -151,3 +152,83 @@ def test_a_circle_of_groups_ends(path):
         write_layers(file, {"conv": {"conv/kernel": KERNEL}})
         file["conv/again"] = file["/"]
     assert list(load_tensors(path).arrays) == ["conv/kernel"]
+
+
+def write_packed(path: Path, **options) -> None:
+    with h5py.File(path, "w") as file:
+        write_layers(file, {"conv": {}})
+        file["conv"].attrs["weight_names"] = [b"k"]
+        values = np.arange(40, dtype=np.float32)
+        file["conv"].create_dataset("k", data=values, chunks=(10,), **options)
+
+
+PACKINGS = (
+    {},
+    {"compression": "gzip"},
+    {"compression": "gzip", "shuffle": True, "fletcher32": True},
+    {"compression": "lzf"},
+    {"compression": "lzf", "shuffle": True, "fletcher32": True},
+)
+
+
+@pytest.mark.parametrize("options", PACKINGS)
+def test_chunks_are_read_as_they_were_packed(path: Path, options):
+    write_packed(path, **options)
+    np.testing.assert_array_equal(load_tensors(path).arrays["conv/k"], np.arange(40))
+
+
+@pytest.mark.parametrize(
+    ("options", "chunk"),
+    [
+        ({"compression": "gzip"}, zlib.compress(bytes(36))),
+        ({"compression": "gzip"}, zlib.compress(bytes(44))),
+        ({"compression": "gzip"}, zlib.compress(bytes(40))[:-5]),
+        ({"compression": "gzip"}, b"no zlib"),
+        ({"compression": "lzf"}, bytes([31]) + bytes(32)),
+        ({"compression": "lzf"}, bytes([31]) + bytes(9)),
+        ({"compression": "lzf"}, bytes([0, 0, 7 << 5, 255, 0])),
+    ],
+)
+def test_a_chunk_of_another_size_is_refused(path: Path, options, chunk: bytes):
+    write_packed(path, **options)
+    with h5py.File(path, "r+") as file:
+        file["conv/k"].id.write_direct_chunk((20,), chunk)
+    with pytest.raises(WeightsError, match="/conv/k: a chunk does not unpack to its"):
+        load_tensors(path)
+
+
+def test_chunks_that_were_never_written_are_refused(path: Path):
+    write_packed(path, compression="gzip")
+    with h5py.File(path, "r+") as file:
+        del file["conv/k"]
+        made = file["conv"].create_dataset("k", (40,), "f4", chunks=(10,), fillvalue=7)
+        made[:30] = np.arange(30)
+    with pytest.raises(WeightsError, match="declares 160 bytes and the file holds 120"):
+        load_tensors(path)
+    write_packed(path, compression="gzip")
+    with h5py.File(path, "r+") as file:
+        del file["conv/k"]
+        made = file["conv"].create_dataset(
+            "k", (40,), "f4", chunks=(10,), fillvalue=7, compression="gzip"
+        )
+        made[:30] = np.arange(30)
+    with pytest.raises(WeightsError, match="3 of 4 chunks are written"):
+        load_tensors(path)
+
+
+def test_filters_that_h5py_does_not_write_are_refused(path: Path):
+    write_packed(path, scaleoffset=4)
+    with pytest.raises(WeightsError, match="packed otherwise than h5py packs"):
+        load_tensors(path)
+
+
+def test_numbers_of_an_odd_layout_are_refused(path: Path):
+    with h5py.File(path, "w") as file:
+        write_layers(file, {"conv": {}})
+        odd = h5py.h5t.IEEE_F32LE.copy()
+        odd.set_ebias(100)
+        space = h5py.h5s.create_simple((4,))
+        made = h5py.h5d.create(file["conv"].id, b"k", odd, space)
+        made.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ones(4, np.float32))
+    with pytest.raises(WeightsError, match="it is not stored as float"):
+        load_tensors(path)

@@ -1,6 +1,6 @@
 """Named arrays of an HDF5 file: the datasets that stand at its root."""
 
-import math
+import itertools
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -8,11 +8,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from tl_pipeline.hdf5 import check_self_contained
+from tl_pipeline.hdf5 import check_chunk, check_self_contained, read_dataset
 
 # Deflate's own limit is 1,032 to 1; blank images come near it.
 MAX_PACKING = 1_100
-MAX_CHUNK_BYTES = 2**28  # what one row may cost in memory
 MAX_TEXT_BYTES = 2**30  # of all texts of a dataset
 # A text's place in the file (HDF5 file format 3.0, section VIII.B, "Global Heap ID").
 _REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])
@@ -46,16 +45,30 @@ class Hdf5File:
             assert isinstance(dataset, h5py.Dataset)
             if dataset.dtype.kind == "O":
                 self._check_lengths(dataset)
-            return dataset[()]
+            return read_dataset(dataset)
 
     def rows(self, name: str) -> Callable[[int], np.ndarray]:
         """Returns what reads one row."""
         dataset = self._file[name]
         assert isinstance(dataset, h5py.Dataset)
+        checked: set[int] = set()
 
         def read_row(row: int) -> np.ndarray:
             with self._lock:
+                check_chunks_of(row)
                 return dataset[row]
+
+        def check_chunks_of(row: int) -> None:
+            sides = dataset.chunks
+            if sides is None or (first := row - row % sides[0]) in checked:
+                return
+            ranges = [
+                range(0, n, side)
+                for n, side in zip(dataset.shape[1:], sides[1:], strict=True)
+            ]
+            for place in itertools.product((first,), *ranges):
+                check_chunk(dataset, place)
+            checked.add(first)
 
         return read_row
 
@@ -100,23 +113,5 @@ def _list_datasets(
     arrays = {}
     for name, item in file.items():
         if isinstance(item, h5py.Dataset) and item.shape is not None:
-            _check_written(item)
             arrays[name] = (item.shape, item.dtype)
     return arrays
-
-
-def _check_written(dataset: h5py.Dataset) -> None:
-    if dataset.chunks is None:
-        return
-    n_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
-    if n_bytes > MAX_CHUNK_BYTES:
-        raise ValueError(
-            f"{dataset.name} has chunks of {n_bytes:,} bytes, more than "
-            f"{MAX_CHUNK_BYTES:,}"
-        )
-    sides = zip(dataset.shape, dataset.chunks, strict=True)
-    wanted = math.prod(-(-int(length) // chunk) for length, chunk in sides)
-    there = dataset.id.get_num_chunks()
-    if there != wanted:
-        # HDF5 reads what was never written as zeros: black images.
-        raise ValueError(f"{dataset.name}: {there:,} of {wanted:,} chunks are written")

@@ -15,8 +15,8 @@ from typing import TypeVar
 import h5py
 import numpy as np
 
-from tl_pipeline.errors import WeightsError
-from tl_pipeline.hdf5 import ForeignContentError, check_self_contained
+from tl_pipeline.errors import WeightsError, shorten
+from tl_pipeline.hdf5 import ForeignContentError, check_self_contained, read_dataset
 
 # HDF5's filters pack floats by far less; more is a file that wants to fill memory.
 MAX_COMPRESSION = 100
@@ -33,22 +33,18 @@ def read_keras_h5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """
     try:
         with h5py.File(path, "r") as file:
-            _check(file, path)
+            check_self_contained(file, kinds="fiub", most_packing=MAX_COMPRESSION)
             return _read_layers(file, path), {}
     except WeightsError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(
-            f"Weights {path} are no whole HDF5 file ({error}): it may be truncated; "
-            "copy or download it again."
-        ) from error
-
-
-def _check(file: h5py.File, path: Path) -> None:
-    try:
-        check_self_contained(file, kinds="fiub", most_packing=MAX_COMPRESSION)
     except ForeignContentError as error:
         raise _refusal(path, error.name, error.found) from None
+    # h5py meets bad bytes with nearly every built-in exception there is.
+    except Exception as error:
+        raise WeightsError(
+            f"Weights {path} are no whole HDF5 file ({shorten(error)}): it may be "
+            "truncated; copy or download it again."
+        ) from error
 
 
 def _read_layers(file: h5py.File, path: Path) -> dict[str, np.ndarray]:
@@ -75,7 +71,7 @@ def _read_layers(file: h5py.File, path: Path) -> dict[str, np.ndarray]:
             name = name if name not in arrays else weight.removesuffix(":0")
             if name in arrays:
                 raise _refusal(path, name, "it is there twice")
-            arrays[name] = np.asarray(_get(group, weight, h5py.Dataset, path))
+            arrays[name] = read_dataset(_get(group, weight, h5py.Dataset, path))
     return arrays
 
 
@@ -105,6 +101,6 @@ def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
 
 def _refusal(path: Path, name: str, found: str) -> WeightsError:
     return WeightsError(
-        f"Weights {path} are refused: {name}: {found}. A weights file must hold all "
-        "of its own numbers; save it anew."
+        f"Weights {path} are refused: {shorten(name)}: {found}. A weights file must "
+        "hold all of its own numbers; save it anew."
     )
