@@ -68,8 +68,10 @@ def read_dataset(dataset: h5py.Dataset) -> np.ndarray:
     """Reads a dataset of a file that is self-contained, once its chunks are checked.
 
     Raises:
-      ForeignContentError: A chunk does not unpack to its size.
+      ForeignContentError: A chunk does not unpack to its size, or there are no values.
     """
+    if dataset.shape is None:
+        raise ForeignContentError(str(dataset.name), "it has no values")
     if dataset.chunks is not None:
         for info in _list_chunks(dataset):
             check_chunk(dataset, info.chunk_offset)

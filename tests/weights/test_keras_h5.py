@@ -232,3 +232,12 @@ def test_numbers_of_an_odd_layout_are_refused(path: Path):
         made.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ones(4, np.float32))
     with pytest.raises(WeightsError, match="it is not stored as float"):
         load_tensors(path)
+
+
+def test_a_dataset_of_nothing_is_refused(path: Path):
+    with h5py.File(path, "w") as file:
+        write_layers(file, {"conv": {"k": KERNEL}})
+        del file["conv/k"]
+        file["conv/k"] = h5py.Empty("f4")
+    with pytest.raises(WeightsError, match="/conv/k: it has no values"):
+        load_tensors(path)
