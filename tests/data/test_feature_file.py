@@ -1,3 +1,4 @@
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,14 @@ def test_a_dataset_that_reads_as_zeros_is_refused(tmp_path: Path):
     with h5py.File(path, "w") as file:
         file.create_dataset("pool", (10**9, 10**6), "f4")
     assert "never written" in refuse([path])
+
+
+def test_a_chunk_that_unpacks_to_less_than_its_rows_is_refused(tmp_path: Path):
+    path = tmp_path / "x.h5"
+    write_h5(path)
+    with h5py.File(path, "r+") as file:
+        file["pool"].id.write_direct_chunk((2, 0), zlib.compress(b"few"))
+    assert "a chunk does not unpack to its size" in refuse([path])
 
 
 @pytest.mark.parametrize("link", [h5py.SoftLink("/"), h5py.ExternalLink("y.h5", "/")])

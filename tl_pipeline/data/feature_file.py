@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 
 from tl_pipeline.errors import DatasetError, shorten
+from tl_pipeline.hdf5 import read_dataset
 
 SUFFIXES = (".npz", ".npy", ".h5", ".hdf5", ".parquet")
 _COLUMNS = {
@@ -203,7 +204,7 @@ def _load_h5(file: Path) -> dict[str, np.ndarray]:
             item = group[name]
             if isinstance(item, h5py.Dataset):
                 _check_stored(file, where, item)
-                arrays[where] = item[()]
+                arrays[where] = read_dataset(item)
             elif isinstance(item, h5py.Group) and prefix.count("/") < 4:
                 take(item, f"{where}/")
 
