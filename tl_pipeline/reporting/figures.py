@@ -14,7 +14,7 @@ _MOST_LINES = 6  # as many as the page has colors for
 
 
 def draw_validation(candidates: Sequence[Mapping[str, Any]]) -> Html:
-    """Draws the log loss on val over the L2 strength, a line for each feature.
+    """Draws the log loss over the L2 strength, a line for each feature.
 
     Args:
       candidates: Heads with `kind`, `feature`, `l2`, `log_loss` and `chosen`. Those
@@ -66,7 +66,7 @@ def draw_validation(candidates: Sequence[Mapping[str, Any]]) -> Html:
         *shapes,
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="img",
-        aria_label="Log loss on val over the L2 strength",
+        aria_label="Log loss over the L2 strength",
     )
     keys = [
         make_element("span", make_element("i", class_=f"s{i}"), name)
@@ -78,7 +78,8 @@ def draw_validation(candidates: Sequence[Mapping[str, Any]]) -> Html:
         "figure",
         make_element(
             "figcaption",
-            f"Log loss on val, lower is better; the dot is the chosen head.{more}",
+            "Log loss where heads are chosen, lower is better; the dot is the chosen "
+            f"head.{more}",
             make_element("div", *keys) if len(best) > 1 else "",
         ),
         make_element("div", drawing, class_="wide"),

@@ -202,8 +202,8 @@ def _heads(metrics: Mapping[str, Any]) -> list[object]:
     n = count(len(heads), "head")
     intro = make_element(
         "p",
-        f"{n} trained on train, measured on val. C is scikit-learn's name of the same "
-        "strength.",
+        f"{n} trained on train, measured where heads are chosen. C is scikit-learn's "
+        "name of the same strength.",
     )
     listed = make_element("details", make_element("summary", f"All {n}"), table)
     return [intro, draw_validation(heads), listed]
