@@ -1,33 +1,58 @@
-"""Metrics of class probabilities, by scikit-learn and under its names."""
+"""Metrics of every task, by scikit-learn and under its names."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tl_pipeline.errors import DatasetError
+from tl_pipeline.evaluation.class_metrics import (
+    score_classes_alone,
+    score_classes_fully,
+    score_classes_quickly,
+)
+from tl_pipeline.evaluation.label_metrics import (
+    score_labels_alone,
+    score_labels_fully,
+    score_labels_quickly,
+)
+from tl_pipeline.evaluation.number_metrics import score_numbers, score_numbers_alone
+from tl_pipeline.evaluation.scored import check_scored
+from tl_pipeline.tasks import Task, TaskKind
 
+# What candidates are compared by: nothing that sorts all examples for each class.
 METRICS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss")
+QUICK_METRICS: Mapping[TaskKind, tuple[str, ...]] = {
+    "multiclass": METRICS,
+    "binary": METRICS,
+    "multilabel": ("subset_accuracy", "f1_macro", "f1_micro", "log_loss"),
+    "regression": ("mean_absolute_error", "root_mean_squared_error", "r2"),
+}
+# The lower, the better; of all others the higher.
+LOSSES = frozenset(
+    {
+        "log_loss",
+        "brier",
+        "expected_calibration_error",
+        "mean_absolute_error",
+        "root_mean_squared_error",
+    }
+)
 
 
-class Scored(NamedTuple):
-    """Checked targets and probabilities, with the predictions that follow."""
-
-    targets: np.ndarray  # [N] integer
-    probabilities: np.ndarray  # [N, K] float64
-    predictions: np.ndarray  # [N] integer: the likeliest class, the first of equals
-
-
-def score(targets: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
-    """Computes every metric of `METRICS`.
+def score(
+    targets: ArrayLike, outputs: ArrayLike, *, task: Task | None = None
+) -> dict[str, float]:
+    """Computes the metrics that candidates are compared by: `QUICK_METRICS`.
 
     The balanced accuracy is the mean recall over the classes that `targets` hold; the
     macro F1 is over those that targets or predictions hold. A class that is in neither
-    counts in none of them.
+    counts in none of them. What is undefined is left out: R² of constant targets, the
+    subset accuracy where no example has all its labels.
 
     Args:
-      targets: [N] integer class indices.
-      probabilities: [N, K] floating; rows add up to 1.
+      targets: As `Task` encodes them.
+      outputs: What a head gives for them.
+      task: What was asked; without it, as many classes as `outputs` has columns.
 
     Raises:
       DatasetError: There are no examples, or the two do not fit each other.
@@ -36,29 +61,85 @@ def score(targets: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
       >>> score([0, 1], [[0.5, 0.5], [0.5, 0.5]])["accuracy"]
       0.5
     """
-    # Imported here: scikit-learn loads in a second, which a caller of the other
-    # modules need not wait for.
-    from sklearn import metrics
+    scored = check_scored(targets, outputs, task=task)
+    if scored.task.is_single_class:
+        return score_classes_quickly(scored)
+    if scored.task.kind == "multilabel":
+        return score_labels_quickly(scored)
+    names = QUICK_METRICS["regression"]
+    return {k: v for k, v in score_numbers(scored).items() if k in names}
 
-    scored = check_scored(targets, probabilities)
-    truth, guess = scored.targets, scored.predictions
-    n_classes = scored.probabilities.shape[1]
-    recall = metrics.recall_score(
-        # scikit-learn's own balanced accuracy is this, but warns of predictions of a
-        # class that no target holds.
-        truth,
-        guess,
-        labels=np.unique(truth),
-        average="macro",
-    )
-    f1 = metrics.f1_score(truth, guess, average="macro", zero_division=0.0)  # pyright: ignore[reportArgumentType]
-    loss = metrics.log_loss(truth, scored.probabilities, labels=np.arange(n_classes))
-    return {
-        "accuracy": float(metrics.accuracy_score(truth, guess)),
-        "balanced_accuracy": float(recall),
-        "f1_macro": float(f1),
-        "log_loss": float(loss),
-    }
+
+def score_all(
+    task: Task,
+    targets: ArrayLike,
+    outputs: ArrayLike,
+    *,
+    thresholds: ArrayLike | None = None,
+) -> dict[str, float]:
+    """Computes every metric of a task. One that is undefined is left out.
+
+    * Classes: accuracy, balanced accuracy, top 5 accuracy (of more than 5 classes),
+      precision, recall and F1 (macro and micro; of two classes those of the positive
+      one, and macro F1), ROC AUC and average precision, log loss, Brier score, expected
+      calibration error (15 bins of equal width, see `reliability_bins`).
+    * Labels: subset accuracy over examples of which all labels are known; the others
+      label by label over the known targets, then averaged over labels. Micro means
+      pool all labels.
+    * Numbers: mean absolute error, root mean squared error, R² and Spearman's
+      correlation, target by target over the known ones, then averaged.
+
+    ROC AUC and average precision are one class against the rest, averaged over the
+    classes that targets hold. They are left out above `MOST_RANKED` classes.
+
+    Args:
+      task: What was asked.
+      targets: As `Task` encodes them.
+      outputs: What a head gives for them.
+      thresholds: What a probability must exceed to be a yes: one number for `binary`,
+        [K] for `multilabel`; 0.5 without.
+
+    Raises:
+      DatasetError: There are no examples, or the two do not fit each other.
+    """
+    scored = check_scored(targets, outputs, task=task, thresholds=thresholds)
+    if task.is_single_class:
+        return score_classes_fully(scored)
+    if task.kind == "multilabel":
+        return score_labels_fully(scored)
+    return score_numbers(scored)
+
+
+def score_classes(
+    task: Task,
+    targets: ArrayLike,
+    outputs: ArrayLike,
+    *,
+    thresholds: ArrayLike | None = None,
+) -> list[dict[str, float | int | str | None]]:
+    """Computes the metrics of each class, label or target column alone.
+
+    Args:
+      task: What was asked.
+      targets: As `Task` encodes them.
+      outputs: What a head gives for them.
+      thresholds: As for `score_all`.
+
+    Returns:
+      A row for each name of the task. Of classes and labels: `name`, `support` (how
+      many targets have it), `precision`, `recall`, `f1`, `average_precision`; of
+      numbers: `name`, `support` (known targets) and the metrics of `score_all`. None
+      where nothing can be said.
+
+    Raises:
+      DatasetError: There are no examples, or the two do not fit each other.
+    """
+    scored = check_scored(targets, outputs, task=task, thresholds=thresholds)
+    if task.is_single_class:
+        return score_classes_alone(scored)
+    if task.kind == "multilabel":
+        return score_labels_alone(scored)
+    return score_numbers_alone(scored)
 
 
 def confusion_matrix(targets: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
@@ -68,42 +149,7 @@ def confusion_matrix(targets: ArrayLike, probabilities: ArrayLike) -> np.ndarray
       DatasetError: There are no examples, or the two do not fit each other.
     """
     scored = check_scored(targets, probabilities)
-    n_classes = scored.probabilities.shape[1]
+    n_classes = scored.outputs.shape[1]
     cells = scored.targets * n_classes + scored.predictions
     counts = np.bincount(cells, minlength=n_classes * n_classes)
     return counts.reshape(n_classes, n_classes)
-
-
-def check_scored(targets: ArrayLike, probabilities: ArrayLike) -> Scored:
-    """Checks that targets and probabilities can be scored together.
-
-    Raises:
-      DatasetError: There are no examples, or the two do not fit each other.
-    """
-    truth = np.asarray(targets)
-    shares = np.asarray(probabilities, np.float64)
-    shapes = f"targets of shape {list(truth.shape)}, probabilities {list(shares.shape)}"
-    if shares.ndim != 2 or truth.shape != shares.shape[:1] or shares.shape[1] < 2:
-        raise DatasetError(
-            f"Asked to score {shapes}: they must be [N] and [N, K] with K of at least "
-            "2. Pass one class index and one row of probabilities an example."
-        )
-    if not len(truth):
-        raise DatasetError(
-            "Asked to score a split without labeled examples. Label some, or choose "
-            "other split sizes."
-        )
-    if truth.min() < 0 or truth.max() >= shares.shape[1]:
-        raise DatasetError(
-            f"Asked to score targets from {truth.min()} to {truth.max()} by the "
-            f"probabilities of {shares.shape[1]} classes. Leave out examples of "
-            "classes that the head does not know."
-        )
-    if not np.isfinite(shares).all():
-        rows = int((~np.isfinite(shares).all(axis=1)).sum())
-        raise DatasetError(
-            f"Asked to score {len(shares)} rows of probabilities, of which {rows} are "
-            "not finite. Leave those examples out."
-        )
-    truth = truth.astype(np.int64)
-    return Scored(truth, shares, shares.argmax(axis=1))
