@@ -5,6 +5,7 @@ import pytest
 
 from tl_pipeline.errors import TrainingError
 from tl_pipeline.evaluation.selection import choose
+from tl_pipeline.tasks import Task
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,17 @@ def test_accuracy_that_is_only_luck_does_not_decide():
 def test_nothing_finite_to_choose_from_is_told(losses):
     with pytest.raises(TrainingError, match=f"among {len(losses)} heads, found none"):
         choose([{"log_loss": loss} for loss in losses], strength=[1.0] * len(losses))
+
+
+def test_numbers_are_chosen_by_their_error_and_labels_by_their_log_loss():
+    scores = [
+        {"log_loss": 0.1, "root_mean_squared_error": 2.0},
+        {"log_loss": 0.2, "root_mean_squared_error": 1.0},
+        {"log_loss": 0.2, "root_mean_squared_error": 1.0001},
+    ]
+    numbers, labels = Task("regression", ("x",)), Task("multilabel", ("a",))
+    strength = [1.0, 2.0, 3.0]
+    assert choose(scores, strength=strength, task=numbers) == 2
+    assert choose(scores, strength=strength, task=labels) == 0
+    with pytest.raises(TrainingError, match="finite root mean squared error"):
+        choose([], strength=[], task=numbers)
