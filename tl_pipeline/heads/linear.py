@@ -14,19 +14,17 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tl_pipeline.errors import (
-    ConfigError,
-    DatasetError,
-    FeatureShapeError,
-    TrainingError,
-)
+from tl_pipeline.errors import DatasetError, FeatureShapeError, TrainingError
 from tl_pipeline.heads.axes import principal_axes
+from tl_pipeline.heads.inputs import (
+    checked_classes,
+    checked_features,
+    checked_strengths,
+    checked_weights,
+)
 from tl_pipeline.heads.objective import Problem
 from tl_pipeline.heads.paths import Chunk, make_chunks
 from tl_pipeline.heads.solver import ABSENT_BIAS, Solution, advance, begin
-
-# A million squares of it still add up to less than float32 can hold.
-LARGEST = 1e15
 
 
 class LinearHeads(NamedTuple):
@@ -86,15 +84,11 @@ def fit_linear(
       >>> heads.kernel.shape, heads.converged.tolist()
       ((2, 1, 2), [True, True])
     """
-    features = _checked_features(features)
-    targets = _checked_targets(targets, features, n_classes)
-    strengths = np.asarray(l2, np.float32)
-    if strengths.ndim != 1 or not len(strengths) or not (strengths > 0).all():
-        raise ConfigError(
-            f"Asked for L2 strengths {list(l2)}: each must be above 0, and there must "
-            "be one at least. Leave out the others, or use 1e-6 for hardly any."
-        )
-    weights, rows = _checked_weights(sample_weight, len(strengths), len(targets))
+    features = checked_features(features)
+    targets = checked_classes(targets, len(features), n_classes)
+    strengths = checked_strengths(l2).astype(np.float32)
+    weights, rows = checked_weights(sample_weight, len(strengths), len(targets))
+    weights = weights.astype(np.float32)
     shares = _class_shares(weights, targets, n_classes)
     used = (weights > 0).any(axis=0)
     if not used.all():
@@ -151,81 +145,6 @@ def predict_logits(heads: LinearHeads, features: ArrayLike) -> np.ndarray:
         np.matmul(features, kernel, out=logits[head])
         logits[head] += bias
     return logits
-
-
-def _checked_features(features: ArrayLike) -> np.ndarray:
-    features = np.asarray(features, np.float32)
-    if features.ndim != 2 or not features.size:
-        raise FeatureShapeError(
-            f"Expected features of shape [N, D] with N > 0 and D > 0, got "
-            f"{list(features.shape)}. Pool or flatten them to one row an example."
-        )
-    if not np.isfinite(features).all():
-        rows = int((~np.isfinite(features).all(axis=1)).sum())
-        raise TrainingError(
-            f"Asked to fit heads to {len(features)} rows, of which {rows} hold "
-            "features that are not finite. Leave those examples out."
-        )
-    largest = float(np.abs(features).max())
-    if largest > LARGEST:
-        raise TrainingError(
-            "Asked to fit heads to features whose squares float32 cannot hold: the "
-            f"largest feature is {largest:.3g}. Standardize them."
-        )
-    return features
-
-
-def _checked_targets(
-    targets: ArrayLike, features: np.ndarray, n_classes: int
-) -> np.ndarray:
-    targets = np.asarray(targets)
-    if targets.shape != (len(features),):
-        raise FeatureShapeError(
-            f"{len(features)} rows of features need as many targets, got the shape "
-            f"{list(targets.shape)}. Pass one class index a row."
-        )
-    if targets.dtype.kind not in "iu":
-        raise DatasetError(
-            f"Targets are class indices, got {targets.dtype.name}. "
-            "Number the classes from 0."
-        )
-    if targets.min() < 0 or targets.max() >= n_classes:
-        raise DatasetError(
-            f"Asked for heads of {n_classes} classes, found targets from "
-            f"{targets.min()} to {targets.max()}. Number the classes from 0."
-        )
-    return targets.astype(np.int32)
-
-
-def _checked_weights(
-    weight: ArrayLike | None, m: int, n: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the different rows of weights, each adding up to 1, and whose they are.
-
-    Returns:
-      [W, N] float32 and [M], the row of each head.
-    """
-    weights = np.ones((1, n)) if weight is None else np.asarray(weight, np.float64)
-    if weights.shape == (n,):
-        weights = weights[None]
-    elif weight is not None and weights.shape != (m, n):
-        raise ConfigError(
-            f"{m} heads on {n} examples take sample weights of shape [{n}] or "
-            f"[{m}, {n}], got {list(weights.shape)}."
-        )
-    if not (np.isfinite(weights).all() and (weights >= 0).all()):
-        raise ConfigError(
-            "Sample weights must be finite and at least 0, found "
-            f"{weights.min()} to {weights.max()}. Use 0 to leave an example out."
-        )
-    places: dict[bytes, int] = {}
-    rows = [places.setdefault(row.tobytes(), len(places)) for row in weights]
-    _, firsts = np.unique(rows, return_index=True)
-    different = weights[firsts]
-    total = different.sum(axis=1, keepdims=True)
-    # A head without any example is reported as one without classes, not as NaN.
-    different = (different / np.where(total > 0, total, 1)).astype(np.float32)
-    return different, np.broadcast_to(rows, m)
 
 
 def _class_shares(
