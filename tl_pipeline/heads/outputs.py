@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tl_pipeline.heads.knn import knn_outputs
+
 Arrays = Mapping[str, np.ndarray]
 Settings = Mapping[str, Any]
 
@@ -28,4 +30,6 @@ KINDS: Mapping[
     str, tuple[Callable[[Arrays, Settings, np.ndarray], np.ndarray], tuple[str, ...]]
 ] = {
     "linear": (linear_outputs, ("kernel", "bias")),
+    "ridge": (linear_outputs, ("kernel", "bias")),
+    "knn": (knn_outputs, ("rows", "targets")),
 }
