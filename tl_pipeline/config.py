@@ -111,8 +111,10 @@ class StoreConfig(_Section):
 class HeadsConfig(_Section):
     """What is trained on the cached features."""
 
-    kinds: tuple[Literal["linear"], ...] = Field(
-        ("linear",), min_length=1, description="linear: logistic regression"
+    kinds: tuple[Literal["linear", "ridge", "knn"], ...] = Field(
+        ("linear",),
+        min_length=1,
+        description="linear: logistic regression; ridge, knn",
     )
     task: Literal["auto", "multiclass", "binary", "multilabel", "regression"] = Field(
         "auto", description="auto, multiclass, binary, multilabel or regression"
@@ -127,6 +129,9 @@ class HeadsConfig(_Section):
     l2: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
         (), description="strengths to choose from; empty: a grid over 1e-6 .. 1e2"
     )
+    k: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (5, 20), min_length=1, description="neighbors of knn to choose from"
+    )
     n_seeds: int = Field(
         3, ge=1, le=100, description="repetitions where something is random"
     )
@@ -140,6 +145,9 @@ class HeadsConfig(_Section):
     )
     n_components: float = Field(
         0, ge=0, description="of pca; below 1: share of the variance; 0: all"
+    )
+    calibrate: bool = Field(
+        False, description="scale the chosen head's logits to honest probabilities"
     )
     learning_curve: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (), description="also score heads of so many examples a class"

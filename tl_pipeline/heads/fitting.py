@@ -9,7 +9,15 @@ from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError
 from tl_pipeline.heads.grid import sklearn_c
 from tl_pipeline.heads.linear import fit_linear
+from tl_pipeline.heads.ridge import fit_ridge, fit_ridge_classifier
 from tl_pipeline.tasks import Task
+
+# As DINO's evaluation votes: by cosine, exp(cosine / 0.07).
+KNN_DEFAULTS: Mapping[str, Json] = {
+    "metric": "cosine",
+    "weighting": "similarity",
+    "temperature": 0.07,
+}
 
 
 class Fitted(NamedTuple):
@@ -82,6 +90,10 @@ def _fit_linear(
     settings: Sequence[Mapping[str, Any]],
     weight: np.ndarray,
 ) -> list[Fitted]:
+    if task.kind == "regression":  # least squares with L2
+        return _fit_ridge(
+            features, targets, task=task, settings=settings, weight=weight
+        )
     l2 = [float(setting["l2"]) for setting in settings]
     fitted = fit_linear(
         features, targets, n_classes=task.n_outputs, l2=l2, sample_weight=weight
@@ -103,4 +115,54 @@ def _fit_linear(
     return heads
 
 
-FITTERS: Mapping[str, Fitter] = {"linear": _fit_linear}
+def _fit_ridge(
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    task: Task,
+    settings: Sequence[Mapping[str, Any]],
+    weight: np.ndarray,
+) -> list[Fitted]:
+    l2 = [float(setting["l2"]) for setting in settings]
+    if task.kind == "regression":
+        fitted = fit_ridge(features, targets, l2=l2, sample_weight=weight)
+    else:
+        fitted = fit_ridge_classifier(
+            features,
+            targets,
+            kind=task.kind,
+            n_classes=task.n_outputs,
+            l2=l2,
+            sample_weight=weight,
+        )
+    return [
+        Fitted("ridge", {"l2": strength}, {"kernel": kernel, "bias": bias}, True)
+        for strength, kernel, bias in zip(l2, fitted.kernel, fitted.bias, strict=True)
+    ]
+
+
+def _fit_knn(
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    task: Task,
+    settings: Sequence[Mapping[str, Any]],
+    weight: np.ndarray,
+) -> list[Fitted]:
+    heads = []
+    for setting, row in zip(settings, weight, strict=True):
+        kept = row > 0
+        arrays = {"rows": features[kept], "targets": targets[kept]}
+        if len(np.unique(row[kept])) > 1:
+            arrays["weights"] = row[kept]
+        k = min(int(setting["k"]), int(kept.sum()))
+        about = {**KNN_DEFAULTS, "k": k, "task": task.kind, "n_outputs": task.n_outputs}
+        heads.append(Fitted("knn", about, arrays, True))
+    return heads
+
+
+FITTERS: Mapping[str, Fitter] = {
+    "linear": _fit_linear,
+    "ridge": _fit_ridge,
+    "knn": _fit_knn,
+}

@@ -28,6 +28,7 @@ class Head:
       settings: What it was trained with, as plain data: `l2`, `C`, and so on.
       preparation: What is done to rows first, fitted on the train split.
       arrays: What it learned, float32, by name; see `outputs`.
+      temperature: What its logits are divided by, fitted where heads are chosen.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class Head:
     settings: Mapping[str, Json]
     preparation: Preparation
     arrays: Mapping[str, np.ndarray]
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -70,6 +72,7 @@ class Head:
             "classes": list(self.task.names),
             "settings": dict(self.settings),
             "preparation": dataclasses.asdict(self.preparation.steps),
+            "temperature": self.temperature,
         }
 
     @classmethod
@@ -108,12 +111,14 @@ class Head:
                 for name, array in arrays.items()
                 if not name.startswith(_PREPARATION)
             },
+            temperature=float(description.get("temperature", 1.0)),
         )
 
     def outputs(self, features: ArrayLike) -> np.ndarray:
         """Returns the [N, K] float64 logits, or numbers, of features as stored.
 
-        Of a binary task [N, 1]: the logit of the second class.
+        Of a binary task [N, 1]: the logit of the second class. The temperature is not
+        in them.
 
         Raises:
           FeatureShapeError: `features` are not the head's.
@@ -137,7 +142,7 @@ class Head:
         Raises:
           FeatureShapeError: `features` are not the head's.
         """
-        return apply_link(self.task, self.outputs(features))
+        return apply_link(self.task, self.outputs(features) / self.temperature)
 
 
 def apply_link(task: Task, outputs: ArrayLike) -> np.ndarray:

@@ -9,7 +9,8 @@ from tl_pipeline.heads.preparation import Steps
 
 def make_settings(kind: str, heads: HeadsConfig) -> list[Mapping[str, Any]]:
     """Returns the settings of a kind's heads: M mappings, the grid written out."""
-    del kind  # every kind yet is of strengths
+    if kind == "knn":
+        return [{"k": k} for k in heads.k]
     return [{"l2": strength} for strength in heads.strengths]
 
 

@@ -1,7 +1,7 @@
 """A sweep: heads of many settings on one feature, fitted together and scored."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from tl_pipeline.heads.preparation import (
     apply_preparation,
     fit_preparation,
 )
+from tl_pipeline.heads.weights import make_sample_weight
 from tl_pipeline.stages.choosing import Choosing
 from tl_pipeline.stages.labeled import Labeled
 
@@ -45,6 +46,7 @@ def sweep(
     *,
     choosing: Choosing,
     steps: Steps = STANDARDIZED,
+    class_weight: Literal["none", "balanced"] = "none",
 ) -> list[Candidate]:
     """Fits a head of each setting on train and scores it where heads are chosen.
 
@@ -57,6 +59,7 @@ def sweep(
       settings: Their settings.
       choosing: Where to score.
       steps: What is done to rows first.
+      class_weight: `balanced`: every class counts the same.
     """
     train = data.split("train")
     preparation = fit_preparation(train.features, steps)
@@ -64,7 +67,11 @@ def sweep(
     # All of train, and for each fold what the fold does not hold.
     kept = [np.ones(len(train.rows), bool)]
     kept += [choosing.folds != fold for fold in range(choosing.n_folds)]
-    weight = np.stack(kept) * (1.0 if train.weight is None else train.weight)
+    weight = np.stack(kept) * make_sample_weight(
+        train.targets,
+        class_weight=None if class_weight == "none" else class_weight,
+        sample_weight=train.weight,
+    )
     fitted = fit_heads(
         kind,
         features,
@@ -86,7 +93,7 @@ def sweep(
         for fold, of_fold in enumerate(of_folds):
             held = choosing.folds == fold
             outputs[held] = of_fold.predict(data.features[choosing.rows[held]])
-        scores = score(targets, outputs)
+        scores = score(targets, outputs, task=data.task)
         converged = all(one.converged for one in fitted[first : first + len(kept)])
         candidates.append(Candidate(head, scores, outputs, converged))
     return candidates
@@ -95,7 +102,8 @@ def sweep(
 def choose_candidate(candidates: Sequence[Candidate]) -> int:
     """Returns the index of the candidate that does best; see `choose`."""
     strengths = [float(str(c.head.settings.get("l2", 0))) for c in candidates]
-    return choose([c.scores for c in candidates], strength=strengths)
+    task = candidates[0].head.task
+    return choose([c.scores for c in candidates], strength=strengths, task=task)
 
 
 def few_shot_outputs(
@@ -147,7 +155,8 @@ def few_shot_outputs(
         if choosing.method == "cv" and not weight[seed].all():
             rows = train.rows[weight[seed] == 0]
         scores = [
-            score(data.targets[rows], h.predict(data.features[rows])) for h in heads
+            score(data.targets[rows], h.predict(data.features[rows]), task=data.task)
+            for h in heads
         ]
         best = heads[choose(scores, strength=l2)]
         outputs.append(best.predict(test.features))

@@ -10,9 +10,7 @@ from tl_pipeline.config import HeadsConfig
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import TooManyFailuresError
 from tl_pipeline.evaluation.merits import find_losses, find_merits
-from tl_pipeline.evaluation.metrics import confusion_matrix
 from tl_pipeline.evaluation.selection_bias import corrected_score
-from tl_pipeline.evaluation.uncertainty import bootstrap_intervals
 from tl_pipeline.examples import Examples
 from tl_pipeline.heads.head import Head
 from tl_pipeline.progress import Progress
@@ -22,7 +20,8 @@ from tl_pipeline.runs.run import Run, write_run
 from tl_pipeline.stages.choosing import Choosing, choose_rows
 from tl_pipeline.stages.comparison import compare_baselines
 from tl_pipeline.stages.labeled import Labeled, check_trainable, load_labeled
-from tl_pipeline.stages.labels import Columns, make_labels
+from tl_pipeline.stages.labels import Columns, make_labels, read_slices
+from tl_pipeline.stages.scorecard import score_chosen
 from tl_pipeline.stages.settings import make_settings, make_steps
 from tl_pipeline.stages.sweep import (
     Candidate,
@@ -68,18 +67,26 @@ def run_training(
         for kind in heads.kinds:
             settings = make_settings(kind, heads)
             candidates += sweep(
-                data, kind, settings, choosing=choosing, steps=make_steps(heads)
+                data,
+                kind,
+                settings,
+                choosing=choosing,
+                steps=make_steps(heads),
+                class_weight=heads.class_weight,
             )
             n_trained += len(settings) * (1 + choosing.n_folds)
         progress.advance(1)
     best = choose_candidate(candidates)
-    head = candidates[best].head
-    data, choosing = by_feature[head.feature]
-    outputs = head.predict(data.features)
-    intervals = {
-        "val": _intervals(data, choosing.rows, candidates[best].outputs),
-        "test": _intervals(data, data.split("test").rows, outputs),
+    data, choosing = by_feature[candidates[best].head.feature]
+    place = {id: row for row, id in enumerate(examples.ids)}
+    slices = {
+        name: [column[place[id]] for id in data.ids]
+        for name, column in read_slices(examples, columns.slices).items()
     }
+    scorecard = score_chosen(
+        candidates[best], data, choosing, slices=slices, calibrate=heads.calibrate
+    )
+    head = scorecard.head
     comparison = None
     if baselines:
         comparison = compare_baselines(
@@ -107,10 +114,8 @@ def run_training(
         },
         "selection": choosing.describe()
         | {"corrected": _corrected(data, choosing, candidates)},
-        "val": _plain(intervals["val"]),
-        "test": _plain(intervals["test"]),
+        **scorecard.figures,
         "classes": list(data.classes),
-        "confusion": _confusion(data, outputs),
         "counts": {s: len(data.split(s).rows) for s in ("train", "val", "test")},
         "candidates": [
             {
@@ -135,7 +140,7 @@ def run_training(
         asked=asked,
         data=data,
         head=head,
-        outputs=outputs,
+        outputs=scorecard.outputs,
         metrics=metrics,
         extraction=extraction,
     )
@@ -195,13 +200,6 @@ def _write(
     )
 
 
-def _intervals(data: Labeled, rows: np.ndarray, outputs: np.ndarray) -> dict[str, Any]:
-    if len(outputs) == len(data.ids):
-        outputs = outputs[rows]
-    rng = np.random.default_rng([0, len(rows)])
-    return bootstrap_intervals(data.targets[rows], outputs, rng=rng)
-
-
 def _corrected(
     data: Labeled, choosing: Choosing, candidates: Sequence[Candidate]
 ) -> dict[str, float]:
@@ -233,13 +231,6 @@ def _learning_curve(
             {"k": k, "mean": float(right.mean()), "spread": float(right.std())}
         )
     return curve
-
-
-def _confusion(data: Labeled, outputs: np.ndarray) -> list[list[int]]:
-    if not data.task.is_single_class:
-        return []
-    test = data.split("test")
-    return confusion_matrix(test.targets, outputs[test.rows]).tolist()
 
 
 def _weights(store: FeatureStore) -> dict[str, Json]:
@@ -281,7 +272,3 @@ def _surest_mistakes(predictions: Predictions) -> list[dict[str, Any]]:
         }
         for i in wrong
     ]
-
-
-def _plain(intervals: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: interval._asdict() for name, interval in intervals.items()}
