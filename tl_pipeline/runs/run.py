@@ -28,6 +28,7 @@ from tl_pipeline.digest import Json, canonical_json, file_digest, json_digest
 from tl_pipeline.digest import short_digest as short
 from tl_pipeline.errors import NotFoundError, RunDamagedError
 from tl_pipeline.files import TEMPORARY_PREFIX, sync_folder
+from tl_pipeline.runs.current import is_current_file, require_current, safe_stem
 from tl_pipeline.runs.predictions import (
     Guess,
     Predictions,
@@ -49,7 +50,6 @@ INGREDIENTS = ("spec", "snapshot", "features", "heads", "version")
 _UNFINISHED = f"{TEMPORARY_PREFIX}run-"
 _LEFTOVER_SECONDS = 24 * 3600  # longer than any process writes at a run
 _MOST_LISTED = 10
-_LONGEST_STEM = 60  # characters; with the identity, below 255 bytes in any script
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,11 +198,16 @@ def write_run(
 def load_run(path: str | Path) -> Run:
     """Loads a run and checks that its files are the ones that were written.
 
+    Args:
+      path: The run's folder, or a `.current.json`, which stands for the run in use.
+
     Raises:
       NotFoundError: There is no run; the message lists those beside it.
       RunDamagedError: A file is missing or is not the one that was written.
     """
     path = Path(path)
+    if is_current_file(path):
+        path = require_current(path).folder
     if not (path / RUN).is_file():
         found = [str(other) for other in list_runs(path.parent)]
         others = ", ".join(found[-_MOST_LISTED:]) or "none"
@@ -245,8 +250,7 @@ def list_runs(root: Path) -> list[Path]:
 
 
 def _place(root: Path, name: str, identity: str) -> Path:
-    stem = "".join(c if c.isalnum() or c in "._-" else "_" for c in name)
-    return root / f"{stem.lstrip('.')[:_LONGEST_STEM] or '_'}-{short(identity)}"
+    return root / f"{safe_stem(name)}-{short(identity)}"
 
 
 def _load_identical(place: Path, identity: str) -> Run:
