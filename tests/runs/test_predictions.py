@@ -9,6 +9,9 @@ from tl_pipeline.runs import write_predictions
 from tl_pipeline.tasks import Task
 
 
+from tl_pipeline.runs import read_predictions, write_predictions
+
+
 def test_the_table_reads_as_a_person_would_query_it(
     tmp_path: Path, parts: dict[str, Any]
 ):
@@ -60,3 +63,25 @@ def test_labels_and_numbers_keep_their_missing_targets(
     np.testing.assert_allclose(np.stack(columns["outputs"]), outputs[:n], rtol=1e-6)
     assert json.loads(table.schema.metadata[b"classes"]) == ["a", "b"]
     assert table.schema.metadata[b"task"] == b"multilabel"
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path, parts: dict[str, Any]):
+    predictions = parts["predictions"]
+    write_predictions(tmp_path / "p.parquet", predictions)
+    found = read_predictions(tmp_path / "p.parquet")
+    for key in ("ids", "splits", "classes"):
+        assert getattr(found, key) == getattr(predictions, key)
+    for key in ("content", "targets"):
+        np.testing.assert_array_equal(getattr(found, key), getattr(predictions, key))
+    np.testing.assert_allclose(
+        found.probabilities, predictions.probabilities, rtol=1e-6
+    )
+    nothing = predictions._replace(
+        ids=(),
+        content=np.zeros((0, 32), np.uint8),
+        splits=(),
+        targets=np.zeros(0, int),
+        probabilities=np.zeros((0, 3)),
+    )
+    write_predictions(tmp_path / "p.parquet", nothing)
+    assert read_predictions(tmp_path / "p.parquet").ids == ()

@@ -1,6 +1,7 @@
 """Runs: one training each, with its head, metrics, predictions and report."""
 
 from tl_pipeline.runs.predictions import Predictions as Predictions
+from tl_pipeline.runs.predictions import read_predictions as read_predictions
 from tl_pipeline.runs.predictions import write_predictions as write_predictions
 from tl_pipeline.runs.run import Run as Run
 from tl_pipeline.runs.run import find_run as find_run

@@ -56,6 +56,26 @@ def read_guesses(path: Path) -> dict[str, Guess]:
     return {id: Guess(*row) for id, *row in zip(ids, *rest, strict=True)}
 
 
+def read_predictions(path: Path) -> Predictions:
+    """Reads a whole table, as `write_predictions` took it."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(path)
+    classes = tuple(json.loads(table.schema.metadata[b"classes"]))
+    index: dict[str | None, int] = {name: i for i, name in enumerate(classes)}
+    index[None] = -1
+    digests = "".join(table["content_digest"].to_pylist())
+    shares = table["probabilities"].combine_chunks().flatten().to_numpy()
+    return Predictions(
+        ids=tuple(table["id"].to_pylist()),
+        content=np.frombuffer(bytes.fromhex(digests), np.uint8).reshape(-1, 32),
+        splits=tuple(table["split"].to_pylist()),
+        targets=np.array([index[name] for name in table["target"].to_pylist()], int),
+        probabilities=shares.reshape(len(table), len(classes)),
+        classes=classes,
+    )
+
+
 def write_predictions(path: Path, predictions: Predictions) -> None:
     """Writes the table as Parquet, a row an example.
 

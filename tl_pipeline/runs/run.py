@@ -33,6 +33,7 @@ from tl_pipeline.runs.predictions import (
     Guess,
     Predictions,
     read_guesses,
+    read_predictions,
     write_predictions,
 )
 from tl_pipeline.spec import check_same_spec
@@ -87,6 +88,10 @@ class Run:
     def guesses(self) -> dict[str, Guess]:
         """Reads what is likeliest of every example that was scored, by id."""
         return read_guesses(self.path / PREDICTIONS)
+
+    def predictions(self) -> Predictions:
+        """Reads what the head says of every example that was scored."""
+        return read_predictions(self.path / PREDICTIONS)
 
     def head_arrays(self) -> dict[str, np.ndarray]:
         """Reads the head's arrays by name."""
