@@ -1,4 +1,4 @@
-"""The pipeline as a Prefect flow: extract what is missing, train, tell.
+"""The pipeline as a Prefect flow: extract what is missing, train, promote, tell.
 
     python -m flows.pipeline --config pipeline.toml
 
@@ -19,7 +19,12 @@ from prefect.cache_policies import NO_CACHE
 from tl_pipeline.config import load_config
 from tl_pipeline.errors import TlPipelineError
 from tl_pipeline.reporting.markdown import make_markdown
-from tl_pipeline.stages.pipeline import extract_step, summarize, train_step
+from tl_pipeline.stages.pipeline import (
+    extract_step,
+    promote_step,
+    summarize,
+    train_step,
+)
 
 
 @task(
@@ -42,6 +47,18 @@ def train_heads(config: dict[str, Any], extracted: dict[str, Any]) -> dict[str, 
     return train_step(config, extracted)
 
 
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    task_run_name="promote or hold {trained[dataset]}",
+)
+def promote_head(
+    config: dict[str, Any], trained: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Puts the new head in use, or keeps the one that is."""
+    return promote_step(config, trained)
+
+
 @flow(
     name="tl-pipeline",
     flow_run_name="{config[data][source]} with {config[backbone][name]}",
@@ -54,7 +71,7 @@ def pipeline(config: dict[str, Any], wait: bool = True) -> dict[str, Any]:
     """
     extracted = extract_features(config, wait)
     trained = train_heads(config, extracted)
-    summary = summarize(extracted, trained)
+    summary = summarize(extracted, trained, promote_head(config, trained))
     create_markdown_artifact(make_markdown(summary), key="run", description="The run")
     return summary
 

@@ -179,6 +179,21 @@ class BaselinesConfig(_Section):
     n_test: int = Field(2000, ge=1, description="likewise, of val and of test each")
 
 
+class PromotionConfig(_Section):
+    """When a new head takes the place of the one in use."""
+
+    enabled: bool = Field(True, description="whether a run ends in promote or hold")
+    alpha: float = Field(
+        0.05, gt=0, lt=1, description="chance of ever promoting noise, over all nights"
+    )
+    min_gain: float = Field(
+        0.0, ge=0, description="points that it must gain, beyond noise in any case"
+    )
+    max_slice_loss: float = Field(
+        5.0, ge=0, description="points that it may lose on a group of 20 or more"
+    )
+
+
 class RunConfig(_Section):
     """Where runs are kept."""
 
@@ -193,6 +208,7 @@ class PipelineConfig(_Section):
     store: StoreConfig = StoreConfig()  # pyright: ignore[reportCallIssue]
     heads: HeadsConfig = HeadsConfig()  # pyright: ignore[reportCallIssue]
     baselines: BaselinesConfig = BaselinesConfig()  # pyright: ignore[reportCallIssue]
+    promotion: PromotionConfig = PromotionConfig()  # pyright: ignore[reportCallIssue]
     run: RunConfig = RunConfig()  # pyright: ignore[reportCallIssue]
 
     def to_json(self) -> dict[str, Json]:

@@ -166,10 +166,11 @@ def years_fooled(right: np.ndarray, levels: np.ndarray, *, n_years: int) -> floa
     return fooled / n_years
 
 
+@pytest.mark.parametrize("n_years", [400, pytest.param(5000, marks=pytest.mark.slow)])
 def test_a_year_of_nights_without_effect_promotes_noise_at_most_at_the_stated_rate(
-    retrained: np.ndarray,
+    retrained: np.ndarray, n_years: int
 ):
-    alpha, n_years = 0.05, 400
+    alpha = 0.05
     levels = np.array([spend(alpha, look=k) for k in range(1, NIGHTS + 1)])
     fooled = years_fooled(retrained, levels, n_years=n_years)
     assert fooled <= alpha

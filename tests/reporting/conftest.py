@@ -153,4 +153,12 @@ def summary(metrics: dict[str, Any], extraction: dict[str, Any]) -> dict[str, An
             "reused": False,
             "seconds": 3.0,
         },
+        "promotion": {
+            "verdict": "hold",
+            "sentence": "Hold: +0.4 over the current head is within noise",
+            "consultations": 3,
+            "alpha": 0.05,
+            "notes": ["the head in use does not know a\x1bb"],
+            "current": "runs/insects-0",
+        },
     }

@@ -56,16 +56,18 @@ def make_run(
 def test_only_labeled_test_examples_of_both_are_compared(tmp_path: Path):
     first = [(f"t{i}", "test", 0, 0) for i in range(20)]
     first += [(f"w{i}", "test", 1, 0) for i in range(8)]  # wrong
+    first += [("hidden", "test", 0, 0)]  # unlabeled by now
     extra = [("old", "test", 1, 0), ("v", "val", 1, 0), ("u", "test", -1, 0)]
     second = [(f"t{i}", "test", 0, 0) for i in range(19)] + [("t19", "test", 0, 1)]
     second += [(f"w{i}", "test", 1, 1) for i in range(8)]
+    second += [("hidden", "test", -1, 0)]
     other = [("new", "test", 1, 0), ("v", "test", 1, 1), ("u", "test", 1, 1)]
     found: Any = compare_runs(
         make_run(tmp_path, "a", first + extra),
         make_run(tmp_path, "b", second + other, share=0.8),
     )
     assert found["n"] == 28
-    assert (found["first"]["test"], found["second"]["test"]) == (30, 31)
+    assert (found["first"]["test"], found["second"]["test"]) == (31, 32)
     accuracy, log_loss = found["metrics"]
     assert accuracy["first"] == pytest.approx(20 / 28)
     assert accuracy["second"] == pytest.approx(27 / 28)

@@ -33,6 +33,7 @@ _COMMANDS = {
     "extract": ("stages", _MORE, "Run a dataset through a backbone, cache features."),
     "rank": ("rank", _MORE, "Rank the features of stores for a task."),
     "compare": ("gate", _MORE, "Compare two runs on the test examples of both."),
+    "rollback": ("gate", _MORE, "Put the run before the one in use into use again."),
 }
 _STORE_COMMANDS = {
     "ls": "List the stores under a folder.",

@@ -22,3 +22,18 @@ def compare(run_a: Path, run_b: Path, *, as_json: AsJson = False) -> None:
     found = compare_runs(run_a, run_b)
     console.say(*describe_comparison(found))
     console.result(found)
+
+
+def rollback(pipeline: Path = Path("runs"), *, as_json: AsJson = False) -> None:
+    """Put the run before the one in use into use again.
+
+    Args:
+      pipeline: RUN_ROOT/DATASET, or RUN_ROOT where it holds the runs of one dataset.
+    """
+    from tl_pipeline.reporting.comparison import describe_rollback
+    from tl_pipeline.stages.promote import rollback as run_rollback
+
+    console = Console(as_json=as_json)
+    found = run_rollback(pipeline)
+    console.say(*describe_rollback(found))
+    console.result(found)

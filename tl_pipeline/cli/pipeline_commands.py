@@ -107,7 +107,7 @@ def run(
     wait: Wait = True,
     as_json: AsJson = False,
 ) -> None:
-    """Run the whole pipeline: extract what is missing, train, report.
+    """Run the whole pipeline: extract what is missing, train, promote or hold.
 
     Args:
       config: The pipeline.toml; `tl-pipeline init` writes one.
@@ -115,6 +115,7 @@ def run(
         one; local runs the same stages without Prefect.
       wait: Wait for another process that writes the stores, or fail.
     """
+    from tl_pipeline.reporting.comparison import describe_promotion
     from tl_pipeline.reporting.summary import describe_extract, describe_train
 
     console = Console(as_json=as_json)
@@ -122,4 +123,6 @@ def run(
     summary: dict[str, Any] = run_engine(engine, options, console.progress(), wait=wait)
     console.say(*describe_extract(summary["extract"]), "")
     console.say(*describe_train(summary["train"]))
+    if summary["promotion"]:
+        console.say("", *describe_promotion(summary["promotion"]))
     console.result(summary)

@@ -29,6 +29,8 @@ def make_markdown(summary: Mapping[str, Any]) -> str:
     ]
     if trained["comparison"]:
         parts.append(_table(comparison_table(trained["comparison"])))
+    if summary["promotion"]:
+        parts.append(_text(summary["promotion"]["sentence"]))
     if extracted["failures"]:
         failed = [{"id": f["id"], "why": f["reason"]} for f in extracted["failures"]]
         parts.append(_table(failed[:20]))

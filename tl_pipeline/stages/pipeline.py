@@ -1,4 +1,4 @@
-"""The whole pipeline as steps with plain values: extract, check, train, summarize.
+"""The whole pipeline as steps with plain values: extract, train, promote, summarize.
 
 Every engine calls these steps: the Prefect flow as tasks, the local engine as plain
 functions. So both give the same stores, runs and digests.
@@ -11,12 +11,14 @@ from typing import Any
 from tl_pipeline.config import PipelineConfig, make_config
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.digest import Json
+from tl_pipeline.evaluation.gate import Rules
 from tl_pipeline.progress import Progress, current_progress
 from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.baselines import load_baselines
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.extraction import check_failures
 from tl_pipeline.stages.plan import PlanReport, plan
+from tl_pipeline.stages.promote import promote
 from tl_pipeline.stages.train import train
 
 
@@ -86,8 +88,33 @@ def train_step(
     return report.to_json()
 
 
+def promote_step(
+    config: Mapping[str, Any], trained: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Promotes what `train_step` found, or holds it back; see `promote`.
+
+    Args:
+      config: `PipelineConfig.to_json()`.
+      trained: What `train_step` returned.
+
+    Returns:
+      `PromotionReport.to_json()`; None where `[promotion] enabled` is false.
+    """
+    options = make_config(config, where="of this pipeline").promotion
+    if not options.enabled:
+        return None
+    rules = Rules(
+        alpha=options.alpha,
+        min_gain=options.min_gain,
+        max_slice_loss=options.max_slice_loss,
+    )
+    return promote(trained["run"], trained["store"], rules=rules).to_json()
+
+
 def summarize(
-    extracted: Mapping[str, Any], trained: Mapping[str, Any]
+    extracted: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    promotion: Mapping[str, Any] | None,
 ) -> dict[str, Json]:
     """Joins what the steps returned into what `run` reports."""
     return {
@@ -95,7 +122,7 @@ def summarize(
         "train": trained,
         "finetune": None,
         "transfer": trained["transfer"],
-        "promotion": None,
+        "promotion": promotion,
     }
 
 
@@ -104,7 +131,7 @@ def run_local(config: PipelineConfig, *, wait: bool = True) -> dict[str, Json]:
     plain = config.to_json()
     extracted = extract_step(plain, wait=wait)
     trained = train_step(plain, extracted)
-    return summarize(extracted, trained)
+    return summarize(extracted, trained, promote_step(plain, trained))
 
 
 def _request(options: PipelineConfig) -> dict[str, Any]:

@@ -1,0 +1,155 @@
+"""The head in use on today's test examples, beside the new one: scores of both."""
+
+import dataclasses
+
+import numpy as np
+
+from tl_pipeline.errors import NotFoundError, StoreDamagedError, StoreError
+from tl_pipeline.examples import Examples
+from tl_pipeline.heads.head import Head
+from tl_pipeline.reporting.sentences import count
+from tl_pipeline.runs.run import Run
+from tl_pipeline.store.store import FeatureStore, open_store
+
+
+@dataclasses.dataclass(frozen=True)
+class Rescored:
+    """Scores of two heads on the same test examples, by today's labels.
+
+    Attributes:
+      metric: What a mean score is.
+      current: [N] scores of the head in use; higher is better.
+      new: [N] scores of the new head.
+      content: [N, 32] uint8 content digests, no two the same.
+      groups: N groups; None where an example has none.
+      known_classes: Today's classes that the head in use knows.
+      notes: What could not be compared, and why.
+    """
+
+    metric: str
+    current: np.ndarray
+    new: np.ndarray
+    content: np.ndarray
+    groups: tuple[str | None, ...]
+    known_classes: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def rescore(
+    current: Run, new: Run, store: FeatureStore, examples: Examples
+) -> Rescored:
+    """Scores the head in use on today's test rows and labels, beside the new one.
+
+    A class that the head in use does not know it gets wrong, as it would in use.
+    Examples of which either head saw the bytes in train or val are left out, and the
+    same bytes count once. Where the rows that the head in use takes are not in today's
+    store, because backbone or features changed, the predictions in its run are judged
+    by today's labels instead, on the test examples that they hold.
+
+    Args:
+      current: The run in use.
+      new: The new run.
+      store: The new run's store.
+      examples: The new run's snapshot.
+
+    Raises:
+      StoreDamagedError: A file of the store is not the one that was committed.
+    """
+    notes: list[str] = []
+    predictions = new.predictions()
+    known = set(map(str, current.head["classes"]))
+    guesses = _guess(current, store, examples, notes)
+    seen = _seen(examples) | _seen_by(current, store, guesses, notes)
+    group_of = dict(zip(examples.ids, examples.groups, strict=True))
+    names = [*predictions.classes, None]
+    rows: dict[bytes, int] = {}
+    n_test = 0
+    for row, (split, target) in enumerate(
+        zip(predictions.splits, predictions.targets, strict=True)
+    ):
+        if split == "test" and target >= 0:
+            n_test += 1
+            content = predictions.content[row].tobytes()
+            if content in guesses and content not in seen:
+                rows.setdefault(content, row)
+    kept = list(rows.values())
+    if len(kept) < n_test:
+        notes.append(f"compared on {len(kept):,} of today's {n_test:,} test examples")
+    truth = [names[target] for target in predictions.targets[kept]]
+    right = predictions.probabilities[kept].argmax(axis=1) == predictions.targets[kept]
+    unknown = sorted({name for name in truth if name is not None} - known)
+    if unknown:
+        n = sum(name in unknown for name in truth)
+        notes.append(
+            f"the head in use does not know {', '.join(unknown)}, and is wrong on "
+            f"{count(n, 'test example')} of it"
+        )
+    return Rescored(
+        metric="accuracy",
+        current=np.array(
+            [guesses[c] == name for c, name in zip(rows, truth, strict=True)], bool
+        ),
+        new=right,
+        content=predictions.content[kept],
+        groups=tuple(group_of.get(predictions.ids[row]) for row in kept),
+        known_classes=tuple(name for name in predictions.classes if name in known),
+        notes=tuple(notes),
+    )
+
+
+def _guess(
+    run: Run, store: FeatureStore, examples: Examples, notes: list[str]
+) -> dict[bytes, str]:
+    """Returns the likeliest class by content, by today's rows where there are any."""
+    if run.head["spec_digest"] != store.digest:
+        notes.append("the head in use is of another backbone or preprocessing")
+    else:
+        tests = examples.take(
+            [row for row, split in enumerate(examples.splits) if split == "test"]
+        )
+        try:
+            rows = store.read(str(run.head["feature"]), snapshot=tests)
+            head = Head.from_arrays(run.head, run.head_arrays())
+            chosen = head.predict_proba(rows.features.astype(np.float32)).argmax(axis=1)
+            return {
+                content.tobytes(): head.classes[i]
+                for content, i in zip(rows.content, chosen, strict=True)
+            }
+        except StoreDamagedError:
+            raise
+        except (NotFoundError, StoreError):
+            feature = run.head["feature"]
+            notes.append(f"today's store lacks rows of {feature}, the feature in use")
+    notes.append("its kept predictions were judged by today's labels")
+    return {bytes.fromhex(one.content): one.label for one in run.guesses().values()}
+
+
+def _seen(examples: Examples) -> set[bytes]:
+    """Returns the contents that a head of these examples was trained or chosen on."""
+    return {
+        content.tobytes()
+        for content, split in zip(examples.content, examples.splits, strict=True)
+        if split != "test"
+    }
+
+
+def _seen_by(
+    run: Run, store: FeatureStore, guesses: dict[bytes, str], notes: list[str]
+) -> set[bytes]:
+    """Returns which of some contents the head in use saw, or may have seen."""
+    snapshot = str(run.head["snapshot"])
+    try:
+        same = run.head["spec_digest"] == store.digest
+        opened = store if same else open_store(run.provenance["store"])
+        return _seen(opened.snapshot(digest=snapshot))
+    except StoreDamagedError:
+        raise
+    except (NotFoundError, StoreError):
+        notes.append("the snapshot of the head in use is gone: only its test examples")
+    predictions = run.predictions()
+    tested = {
+        content.tobytes()
+        for content, split in zip(predictions.content, predictions.splits, strict=True)
+        if split == "test"
+    }
+    return guesses.keys() - tested
