@@ -108,6 +108,8 @@ def test_flow_script_and_local_engine_give_the_same_digests_and_run(
     for key in ("identity", "test", "chosen"):
         assert len({str(summary["train"][key]) for summary in summaries}) == 1, key
 
+    assert {summary["promotion"]["reason"] for summary in summaries} == {"first"}
+
     names = {flow_run["name"] for flow_run in post(api, "/flow_runs/filter")}
     assert names == {"builtin:digits-shifted with pixels"}
     tasks = {(t["name"], t["state_name"]) for t in post(api, "/task_runs/filter")}

@@ -12,6 +12,7 @@ from PIL import Image
 from tl_pipeline.cli.app import run_command
 from tl_pipeline.config import make_config
 from tl_pipeline.errors import NotFoundError, RunDamagedError
+from tl_pipeline.evaluation.gate import spend
 from tl_pipeline.reporting.comparison import describe_promotion
 from tl_pipeline.runs import current as in_use
 from tl_pipeline.runs.current import current_file, read_current
@@ -148,6 +149,54 @@ def test_a_real_gain_is_promoted_and_a_rollback_stays_rolled_back(
         rollback(nights.current)
     nights.relabel(SWAPPED, "train", 0, 1)
     assert nights.run()["consultations"] == 2
+
+
+def test_each_night_with_new_test_rows_is_one_more_look_at_a_smaller_level(
+    nights: Nights,
+):
+    nights.run()
+    found = []
+    for night in range(4):
+        nights.add("test", 2)
+        nights.relabel(SWAPPED, "train", night, night + 1)
+        found.append(nights.run())
+    assert [one["verdict"] for one in found] == ["hold"] * 4
+    assert [(one["split"], one["consultations"]) for one in found] == [
+        (1, look) for look in (1, 2, 3, 4)
+    ]
+    levels = [spend(0.05, look=look) for look in (1, 2, 3, 4)]
+    assert [one["level"] for one in found] == levels
+
+
+def test_a_rollback_that_is_killed_halfway_is_not_promoted_again(
+    bad_then_good: Nights, monkeypatch: pytest.MonkeyPatch
+):
+    nights = bad_then_good
+    nights.run()
+
+    def die(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(in_use, "roll_back", die)
+        with pytest.raises(KeyboardInterrupt):
+            rollback(nights.current)
+    assert nights.run()["reason"] == "unchanged"  # still in use
+    rollback(nights.current)
+    assert nights.run()["reason"] == "rolled_back"
+
+
+def test_a_rollback_to_a_run_that_is_gone_changes_nothing(bad_then_good: Nights):
+    nights = bad_then_good
+    bad = nights.trained["run"]
+    good = nights.run()["current"]
+    shutil.rmtree(bad)
+    before = nights.current.read_bytes()
+    with pytest.raises(NotFoundError, match=Path(bad).name):
+        rollback(nights.current)
+    assert nights.current.read_bytes() == before
+    found = nights.run()
+    assert (found["reason"], found["current"]) == ("unchanged", good)
 
 
 def test_the_head_in_use_is_scored_on_todays_rows_and_labels(nights: Nights):

@@ -237,7 +237,7 @@ def predict(
     """Predict the classes of new examples with a run's head.
 
     Args:
-      run: The run's folder.
+      run: The run's folder, or DATASET.current.json for the run in use.
       source: A folder, a table, arrays, or one file.
       backbone: Must be the run's, which is the default.
       weights: Where the backbone's weights are now; must be the run's.

@@ -48,7 +48,7 @@ def predict(
     shape, so that an example of the store gets the very prediction it had there.
 
     Args:
-      run: A run's folder.
+      run: A run's folder, or a `.current.json`, which stands for the run in use.
       source: A dataset, as `load_dataset` takes it; or one image file.
       backbone: The backbone's name; by default the run's.
       weights: Its weights; by default from where the run had them.
