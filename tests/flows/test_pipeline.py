@@ -116,6 +116,7 @@ def test_flow_script_and_local_engine_give_the_same_digests_and_run(
     assert tasks == {
         ("extract builtin:digits-shifted with pixels", "Completed"),
         ("train heads on digits-shifted", "Completed"),
+        ("promote or hold digits-shifted", "Completed"),
     }
     artifacts = post(api, "/artifacts/filter")
     assert len(artifacts) == 2
