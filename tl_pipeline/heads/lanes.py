@@ -1,0 +1,239 @@
+"""The heads of one program from their first epoch to the last that is still training.
+
+A head that is done costs as much as one that is not until it leaves the program. They
+leave when half of the lanes are done: for a smaller program is compiled anew.
+"""
+
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl_pipeline.heads.minibatches import Minibatches, epoch_order
+from tl_pipeline.heads.training import (
+    Program,
+    Rows,
+    State,
+    Strengths,
+    begin,
+    end_epoch,
+    run_epochs,
+    run_score,
+    run_step,
+)
+from tl_pipeline.heads.weighting import Weighting
+
+# Epochs between two looks at who is done: each look waits for the device.
+SEGMENT = 8
+
+
+class Trained(NamedTuple):
+    """How the training of one head ended."""
+
+    parameters: dict[str, np.ndarray]
+    loss: float  # on validation, or on train where all epochs were run
+    best_epoch: int  # from 1; 0: none was finite
+    epochs: int
+    failed: bool
+
+
+# From a program's strengths and state to the state some epochs later.
+Advance = Callable[[Strengths, State, int, int], State]
+
+
+def train_lanes(
+    program: Program, strengths: Strengths, *, epochs: int, advance: Advance
+) -> list[Trained]:
+    """Trains M heads together, and lets go of those that are done.
+
+    Args:
+      program: What they have in common.
+      strengths: In what they differ, NumPy arrays.
+      epochs: At most.
+      advance: Trains a state from one epoch on for some.
+    """
+    heads = np.arange(len(strengths.seed))  # of each lane; -1: filled up
+    found: list[Trained | None] = [None] * len(heads)
+    state = begin(program, jax.tree.map(jnp.asarray, strengths))
+    epoch = 0
+    while epoch < epochs:
+        length = min(SEGMENT, epochs - epoch)
+        state = advance(strengths, state, epoch, length)
+        epoch += length
+        alive = np.flatnonzero(np.asarray(state.alive) & (heads >= 0))
+        if not len(alive):
+            break
+        if 2 * len(alive) > len(heads) or epoch >= epochs:
+            continue
+        _collect(state, heads, np.setdiff1d(np.arange(len(heads)), alive), found)
+        # Powers of two: few programs, whoever is left.
+        lanes = np.resize(alive, 1 << (len(alive) - 1).bit_length())
+        state, strengths = jax.tree.map(itemgetter(lanes), (state, strengths))
+        heads = np.where(np.arange(len(lanes)) < len(alive), heads[lanes], -1)
+    _collect(state, heads, np.arange(len(heads)), found)
+    return [trained for trained in found if trained is not None]
+
+
+def _collect(
+    state: State, heads: np.ndarray, lanes: np.ndarray, found: list[Trained | None]
+) -> None:
+    """Writes down how some lanes ended."""
+    state = state._replace(parameters=None, optimizer=None)
+    state = jax.tree.map(np.asarray, state)
+    for lane in lanes:
+        if heads[lane] < 0:
+            continue
+        parameters = {name: array[lane].copy() for name, array in state.best.items()}
+        is_finite = all(np.isfinite(array).all() for array in parameters.values())
+        found[heads[lane]] = Trained(
+            parameters,
+            float(state.loss[lane]),
+            int(state.best_epoch[lane]),
+            int(state.epochs[lane]),
+            bool(state.failed[lane]) or not is_finite,
+        )
+
+
+class ResidentRows:
+    """Features on the device, with the order in which an epoch sees them."""
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        weighting: Weighting,
+        validation: Rows,
+        *,
+        batch_size: int,
+        seed: int,
+    ):
+        """Puts all on the device: [N, ...] float32."""
+        self._train = jax.device_put(Rows(features, weighting.targets, weighting.train))
+        self._validation = jax.device_put(validation)
+        self._column_weight = jnp.asarray(weighting.column_weight)
+        self._shape = len(features), min(batch_size, len(features))
+        n = len(validation.features)
+        rows = np.arange(n, dtype=np.int32)
+        size = min(batch_size, max(1, n))
+        rows = np.pad(rows, (0, -n % size), constant_values=-1)
+        self._validating = jnp.asarray(rows.reshape(-1, size))
+        self._seed = seed
+
+    def advance(self, program: Program) -> Advance:
+        """Returns what trains the heads of a program."""
+
+        def advance(
+            strengths: Strengths, state: State, first: int, length: int
+        ) -> State:
+            n, size = self._shape
+            # Always of one shape: one compilation, whatever the number of epochs.
+            orders = [
+                epoch_order(n, size, seed=self._seed, epoch=first + i)
+                for i in range(length)
+            ]
+            orders += [orders[0]] * (SEGMENT - length)
+            return run_epochs(
+                program,
+                strengths,
+                self._column_weight,
+                state,
+                self._train,
+                self._validation,
+                (jnp.asarray(np.stack(orders)), self._validating),
+                jnp.int32(first),
+                jnp.int32(length),
+            )
+
+        return advance
+
+
+class StreamedRows:
+    """Features that are read batch by batch, for what no device holds."""
+
+    def __init__(
+        self,
+        batches: Minibatches,
+        weighting: Weighting,
+        validation: "tuple[Minibatches, Rows] | None",
+        *,
+        seed: int,
+    ):
+        """Keeps the minibatches; the rows' targets and weights stay on the host.
+
+        Args:
+          batches: To train on.
+          weighting: Of the rows in the table.
+          validation: Minibatches to score, with the table's targets and weights; None
+            where none is needed.
+          seed: Of the order.
+        """
+        self._batches, self._seed = batches, seed
+        self._rows = Rows(None, weighting.targets, weighting.train)
+        self._validation = validation
+        self._column_weight = jnp.asarray(weighting.column_weight)
+
+    def advance(self, program: Program) -> Advance:
+        """Returns what trains the heads of a program."""
+
+        def advance(
+            strengths: Strengths, state: State, first: int, length: int
+        ) -> State:
+            strengths = jax.tree.map(jnp.asarray, strengths)
+            for epoch in range(first, first + length):
+                if not np.asarray(state.alive).any():
+                    break
+                state = self._epoch(program, strengths, state, epoch)
+            return state
+
+        return advance
+
+    def _epoch(
+        self, program: Program, strengths: Strengths, state: State, epoch: int
+    ) -> State:
+        steps = -(-len(self._batches) // self._batches.batch_size)
+        total, number = jnp.zeros(len(state.alive)), 0
+        for features, places in self._batches.shuffled(seed=self._seed, epoch=epoch):
+            rows = _handed_over(features, places, self._rows, self._batches.batch_size)
+            state, value = run_step(
+                program,
+                strengths,
+                self._column_weight,
+                state,
+                rows,
+                jnp.int32(len(places)),
+                jnp.int32(epoch * steps + number),
+            )
+            total, number = total + value, number + 1
+        loss = scored = total / max(1, number)
+        if self._validation is not None:
+            scored = self._scored(program, strengths, state.parameters)
+        return end_epoch(program, strengths, state, loss, scored, jnp.int32(epoch))
+
+    def _scored(
+        self, program: Program, strengths: Strengths, parameters: Any
+    ) -> jax.Array:
+        assert self._validation is not None
+        batches, table = self._validation
+        total = jnp.zeros(len(strengths.seed))
+        for features, places in batches.shuffled(seed=0, epoch=0):
+            rows = _handed_over(features, places, table, batches.batch_size)
+            total += run_score(
+                program, strengths, self._column_weight, parameters, rows
+            )
+        return total
+
+
+def _handed_over(
+    features: np.ndarray, places: np.ndarray, table: Rows, size: int
+) -> Rows:
+    """Returns a minibatch on the device, filled up to its usual size by no rows."""
+    missing = size - len(places)
+    features = np.asarray(features, np.float32)
+    if missing:
+        features = np.concatenate([features, features[:1].repeat(missing, axis=0)])
+        places = np.concatenate([places, places[:1].repeat(missing)])
+    weights = table.weights[:, places]
+    weights[:, size - missing :] = 0
+    return jax.device_put(Rows(features, table.targets[places], weights))
