@@ -5,11 +5,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from tl_pipeline.runs import write_predictions
-from tl_pipeline.tasks import Task
-
-
 from tl_pipeline.runs import read_predictions, write_predictions
+from tl_pipeline.tasks import Task
 
 
 def test_the_table_reads_as_a_person_would_query_it(
@@ -63,6 +60,9 @@ def test_labels_and_numbers_keep_their_missing_targets(
     np.testing.assert_allclose(np.stack(columns["outputs"]), outputs[:n], rtol=1e-6)
     assert json.loads(table.schema.metadata[b"classes"]) == ["a", "b"]
     assert table.schema.metadata[b"task"] == b"multilabel"
+    found = read_predictions(tmp_path / "p.parquet")
+    np.testing.assert_array_equal(found.targets, targets[:n])
+    assert found.task == labels.task
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path, parts: dict[str, Any]):
@@ -73,15 +73,14 @@ def test_what_is_read_is_what_was_written(tmp_path: Path, parts: dict[str, Any])
         assert getattr(found, key) == getattr(predictions, key)
     for key in ("content", "targets"):
         np.testing.assert_array_equal(getattr(found, key), getattr(predictions, key))
-    np.testing.assert_allclose(
-        found.probabilities, predictions.probabilities, rtol=1e-6
-    )
+    assert found.task == predictions.task
+    np.testing.assert_allclose(found.outputs, predictions.outputs, rtol=1e-6)
     nothing = predictions._replace(
         ids=(),
         content=np.zeros((0, 32), np.uint8),
         splits=(),
         targets=np.zeros(0, int),
-        probabilities=np.zeros((0, 3)),
+        outputs=np.zeros((0, 3)),
     )
     write_predictions(tmp_path / "p.parquet", nothing)
     assert read_predictions(tmp_path / "p.parquet").ids == ()

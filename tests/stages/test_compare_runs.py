@@ -17,6 +17,7 @@ from tl_pipeline.runs.predictions import Predictions
 from tl_pipeline.runs.run import write_run
 from tl_pipeline.stages.compare_runs import compare_runs
 from tl_pipeline.stages.pipeline import run_local
+from tl_pipeline.tasks import Task
 
 CLASSES = ("ants", "bees")
 
@@ -35,8 +36,8 @@ def make_run(
         content=content + np.uint8(changes.pop("other_content", 0)),
         splits=splits,
         targets=np.array(targets),
-        probabilities=np.where(np.eye(2, dtype=bool)[list(guesses)], share, 1 - share),
-        classes=changes.pop("classes", CLASSES),
+        outputs=np.where(np.eye(2, dtype=bool)[list(guesses)], share, 1 - share),
+        task=Task("binary", changes.pop("classes", CLASSES)),
     )
     asked = {"spec": "s", "snapshot": "t", "features": [], "heads": {}, "version": name}
     run = write_run(

@@ -2,11 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from tl_pipeline.tasks import Task
+from tl_pipeline.tasks import Task, encode_classes
 
 
 class Predictions(NamedTuple):
@@ -27,6 +27,18 @@ class Predictions(NamedTuple):
     targets: np.ndarray
     outputs: np.ndarray
     task: Task
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the K columns of `outputs`."""
+        return self.task.names
+
+    @property
+    def labeled(self) -> np.ndarray:
+        """Which examples have a target: [N] bool."""
+        if self.task.is_single_class:
+            return self.targets >= 0
+        return np.isfinite(self.targets).any(axis=1)
 
 
 class Guess(NamedTuple):
@@ -61,19 +73,28 @@ def read_predictions(path: Path) -> Predictions:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path)
-    classes = tuple(json.loads(table.schema.metadata[b"classes"]))
-    index: dict[str | None, int] = {name: i for i, name in enumerate(classes)}
-    index[None] = -1
+    names = tuple(json.loads(table.schema.metadata[b"classes"]))
+    kind: Any = table.schema.metadata[b"task"].decode()
+    task = Task(kind, names)
     digests = "".join(table["content_digest"].to_pylist())
-    shares = table["probabilities"].combine_chunks().flatten().to_numpy()
+    if task.is_single_class:
+        targets = encode_classes(table["target"].to_pylist(), names)
+        outputs = _lists(table["probabilities"], len(names))
+    else:
+        targets = _lists(table["targets"], len(names))
+        outputs = _lists(table["outputs"], len(names))
     return Predictions(
         ids=tuple(table["id"].to_pylist()),
         content=np.frombuffer(bytes.fromhex(digests), np.uint8).reshape(-1, 32),
         splits=tuple(table["split"].to_pylist()),
-        targets=np.array([index[name] for name in table["target"].to_pylist()], int),
-        probabilities=shares.reshape(len(table), len(classes)),
-        classes=classes,
+        targets=targets,
+        outputs=outputs,
+        task=task,
     )
+
+
+def _lists(column: Any, width: int) -> np.ndarray:
+    return column.combine_chunks().flatten().to_numpy().reshape(-1, width)
 
 
 def write_predictions(path: Path, predictions: Predictions) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import NotFoundError, RequestError, StoreError
 from tl_pipeline.evaluation.gate import choose_units
+from tl_pipeline.evaluation.merits import MEASURES, find_losses, find_merits
 from tl_pipeline.evaluation.paired import Paired, compare_scores, compare_slices
 from tl_pipeline.evaluation.uncertainty import Interval
 from tl_pipeline.runs.predictions import Predictions
@@ -38,6 +39,13 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Json]:
     """
     runs = load_run(first), load_run(second)
     ours, theirs = (run.predictions() for run in runs)
+    if ours.task.is_single_class != theirs.task.is_single_class or (
+        not ours.task.is_single_class and ours.task.kind != theirs.task.kind
+    ):
+        raise RequestError(
+            f"Asked to compare {runs[0].path} ({ours.task.kind}) with {runs[1].path} "
+            f"({theirs.task.kind}): these are two tasks. Compare runs of one."
+        )
     if set(ours.classes) != set(theirs.classes):
         only = [sorted(set(a) - set(b)) for a, b in _both_ways(ours, theirs)]
         raise RequestError(
@@ -52,32 +60,37 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Json]:
             "labeled test example in common, by id and content. Compare runs of one "
             "dataset, or train both on one snapshot."
         )
-    names = [theirs.classes[i] for i in theirs.targets[rows[:, 1]]]
-    before = [ours.classes[i] for i in ours.targets[rows[:, 0]]]
+    task = theirs.task
+    # In the order of the second run's classes.
+    places = [ours.classes.index(name) for name in theirs.classes]
+    outputs = ours.outputs[rows[:, 0]][:, places], theirs.outputs[rows[:, 1]]
+    truth = theirs.targets[rows[:, 1]]
+    if task.is_single_class:
+        before = np.argsort(places)[ours.targets[rows[:, 0]]]
+        relabeled = before != truth
+    else:
+        before = ours.targets[rows[:, 0]][:, places]
+        relabeled = ~((before == truth) | (np.isnan(before) & np.isnan(truth)))
+        relabeled = relabeled.any(axis=1)
     groups, notes = _read_groups(runs[1], [theirs.ids[i] for i in rows[:, 1]])
     units = choose_units(groups)
     rng = np.random.default_rng([0, len(rows)])
-    right, likely = zip(
-        _scores(ours, rows[:, 0], names),
-        _scores(theirs, rows[:, 1], names),
-        strict=True,
-    )
-    accuracy = compare_scores(
-        right[0], right[1], metric="accuracy", rng=rng, units=units
-    )
-    log_loss = compare_scores(
-        likely[0], likely[1], metric="log_loss", rng=rng, units=units
-    )
-    slices = compare_slices(right[0], right[1], groups, metric="accuracy", rng=rng)
+    merits = [find_merits(task, truth, one) for one in outputs]
+    gains = [-find_losses(task, truth, one) for one in outputs]
+    measure = MEASURES[task.kind]
+    loss = "squared_error" if task.kind == "regression" else "log_loss"
+    headline = compare_scores(*merits, metric=measure, rng=rng, units=units)
+    losses = compare_scores(*gains, metric=loss, rng=rng, units=units)
+    slices = compare_slices(*merits, groups, metric=measure, rng=rng)
     return {
         "first": _describe(runs[0], ours),
         "second": _describe(runs[1], theirs),
         "n": len(rows),
-        "relabeled": sum(a != b for a, b in zip(before, names, strict=True)),
-        "metrics": [accuracy.to_json(), _as_loss(log_loss).to_json()],
+        "relabeled": int(relabeled.sum()),
+        "metrics": [headline.to_json(), _as_loss(losses).to_json()],
         "slices": [one.to_json() for one in slices],
         "notes": notes,
-        "sentence": _sentence(accuracy),
+        "sentence": _sentence(headline),
     }
 
 
@@ -89,30 +102,20 @@ def _both_ways(
 
 def _join(ours: Predictions, theirs: Predictions) -> np.ndarray:
     """Returns [n, 2] rows of the same labeled test examples."""
+    known, known_to_them = ours.labeled, theirs.labeled
     place = {
         (ours.ids[i], ours.content[i].tobytes()): i
         for i in range(len(ours.ids))
-        if ours.splits[i] == "test" and ours.targets[i] >= 0
+        if ours.splits[i] == "test" and known[i]
     }
     pairs = [
         (place[key], j)
         for j in range(len(theirs.ids))
         if theirs.splits[j] == "test"
-        and theirs.targets[j] >= 0
+        and known_to_them[j]
         and (key := (theirs.ids[j], theirs.content[j].tobytes())) in place
     ]
     return np.array(pairs, np.int64).reshape(-1, 2)
-
-
-def _scores(
-    predictions: Predictions, rows: np.ndarray, names: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns [n] where the head is right, and [n] log probabilities of the truth."""
-    index = {name: i for i, name in enumerate(predictions.classes)}
-    targets = np.array([index[name] for name in names])
-    shares = predictions.probabilities[rows].astype(np.float64)
-    chosen = np.clip(shares[np.arange(len(rows)), targets], np.finfo(float).eps, 1)
-    return shares.argmax(axis=1) == targets, np.log(chosen)
 
 
 def _as_loss(paired: Paired) -> Paired:

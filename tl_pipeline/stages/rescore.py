@@ -1,10 +1,12 @@
 """The head in use on today's test examples, beside the new one: scores of both."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from tl_pipeline.errors import NotFoundError, StoreDamagedError, StoreError
+from tl_pipeline.evaluation.merits import MEASURES, find_merits
 from tl_pipeline.examples import Examples
 from tl_pipeline.heads.head import Head
 from tl_pipeline.reporting.sentences import count
@@ -22,7 +24,7 @@ class Rescored:
       new: [N] scores of the new head.
       content: [N, 32] uint8 content digests, no two the same.
       groups: N groups; None where an example has none.
-      known_classes: Today's classes that the head in use knows.
+      known_classes: Today's classes, labels or targets that the head in use knows.
       notes: What could not be compared, and why.
     """
 
@@ -57,50 +59,71 @@ def rescore(
     """
     notes: list[str] = []
     predictions = new.predictions()
-    known = set(map(str, current.head["classes"]))
-    guesses = _guess(current, store, examples, notes)
-    seen = _seen(examples) | _seen_by(current, store, guesses, notes)
+    task = predictions.task
+    known = tuple(map(str, current.head["classes"]))
+    outputs = _predict(current, store, examples, notes)
+    seen = _seen(examples) | _seen_by(current, store, outputs, notes)
     group_of = dict(zip(examples.ids, examples.groups, strict=True))
-    names = [*predictions.classes, None]
+    is_labeled = predictions.labeled
     rows: dict[bytes, int] = {}
     n_test = 0
-    for row, (split, target) in enumerate(
-        zip(predictions.splits, predictions.targets, strict=True)
-    ):
-        if split == "test" and target >= 0:
+    for row, split in enumerate(predictions.splits):
+        if split == "test" and is_labeled[row]:
             n_test += 1
             content = predictions.content[row].tobytes()
-            if content in guesses and content not in seen:
+            if content in outputs and content not in seen:
                 rows.setdefault(content, row)
     kept = list(rows.values())
     if len(kept) < n_test:
         notes.append(f"compared on {len(kept):,} of today's {n_test:,} test examples")
-    truth = [names[target] for target in predictions.targets[kept]]
-    right = predictions.probabilities[kept].argmax(axis=1) == predictions.targets[kept]
-    unknown = sorted({name for name in truth if name is not None} - known)
+    targets = predictions.targets[kept]
+    theirs = np.array([outputs[content] for content in rows])
+    if not task.is_single_class:
+        same = current.head["task"] == task.kind and known == task.names
+        known_today = task.names if same else ()
+        if same:
+            theirs = find_merits(task, targets, theirs.reshape(len(kept), len(known)))
+        else:
+            theirs = np.zeros(len(kept))
+    else:
+        known_today = tuple(name for name in task.names if name in known)
+        theirs = _find_right(theirs, known, targets, task.names, notes)
+    return Rescored(
+        metric=MEASURES[task.kind],
+        current=theirs,
+        new=find_merits(task, targets, predictions.outputs[kept]),
+        content=predictions.content[kept],
+        groups=tuple(group_of.get(predictions.ids[row]) for row in kept),
+        known_classes=known_today,
+        notes=tuple(notes),
+    )
+
+
+def _find_right(
+    outputs: np.ndarray,
+    known: Sequence[str],
+    targets: np.ndarray,
+    names: Sequence[str],
+    notes: list[str],
+) -> np.ndarray:
+    """Returns [N] float64: 1 where the likeliest class, by name, is the target."""
+    truth = [names[target] for target in targets.tolist()]
+    unknown = sorted(set(truth) - set(known))
     if unknown:
         n = sum(name in unknown for name in truth)
         notes.append(
             f"the head in use does not know {', '.join(unknown)}, and is wrong on "
             f"{count(n, 'test example')} of it"
         )
-    return Rescored(
-        metric="accuracy",
-        current=np.array(
-            [guesses[c] == name for c, name in zip(rows, truth, strict=True)], bool
-        ),
-        new=right,
-        content=predictions.content[kept],
-        groups=tuple(group_of.get(predictions.ids[row]) for row in kept),
-        known_classes=tuple(name for name in predictions.classes if name in known),
-        notes=tuple(notes),
-    )
+    guesses = outputs.argmax(axis=1) if len(outputs) else []
+    right = [known[i] == name for i, name in zip(guesses, truth, strict=True)]
+    return np.array(right, np.float64)
 
 
-def _guess(
+def _predict(
     run: Run, store: FeatureStore, examples: Examples, notes: list[str]
-) -> dict[bytes, str]:
-    """Returns the likeliest class by content, by today's rows where there are any."""
+) -> dict[bytes, np.ndarray]:
+    """Returns [K] outputs by content, by today's rows where there are any."""
     if run.head["spec_digest"] != store.digest:
         notes.append("the head in use is of another backbone or preprocessing")
     else:
@@ -110,18 +133,16 @@ def _guess(
         try:
             rows = store.read(str(run.head["feature"]), snapshot=tests)
             head = Head.from_arrays(run.head, run.head_arrays())
-            chosen = head.predict_proba(rows.features.astype(np.float32)).argmax(axis=1)
-            return {
-                content.tobytes(): head.classes[i]
-                for content, i in zip(rows.content, chosen, strict=True)
-            }
+            outputs = head.predict(rows.features.astype(np.float32))
+            return dict(zip(map(bytes, rows.content), outputs, strict=True))
         except StoreDamagedError:
             raise
         except (NotFoundError, StoreError):
             feature = run.head["feature"]
             notes.append(f"today's store lacks rows of {feature}, the feature in use")
     notes.append("its kept predictions were judged by today's labels")
-    return {bytes.fromhex(one.content): one.label for one in run.guesses().values()}
+    kept = run.predictions()
+    return dict(zip(map(bytes, kept.content), kept.outputs, strict=True))
 
 
 def _seen(examples: Examples) -> set[bytes]:
@@ -134,7 +155,7 @@ def _seen(examples: Examples) -> set[bytes]:
 
 
 def _seen_by(
-    run: Run, store: FeatureStore, guesses: dict[bytes, str], notes: list[str]
+    run: Run, store: FeatureStore, outputs: dict[bytes, np.ndarray], notes: list[str]
 ) -> set[bytes]:
     """Returns which of some contents the head in use saw, or may have seen."""
     snapshot = str(run.head["snapshot"])
@@ -152,4 +173,4 @@ def _seen_by(
         for content, split in zip(predictions.content, predictions.splits, strict=True)
         if split == "test"
     }
-    return guesses.keys() - tested
+    return outputs.keys() - tested
