@@ -23,14 +23,14 @@ from tl_pipeline.tasks import Task
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=5000)
-    parser.add_argument("--width", type=int, default=640)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--classes", type=int, default=20)
-    parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--hidden", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--heads", type=int, default=256)
-    parser.add_argument("--alone", type=int, default=4)
+    parser.add_argument("--alone", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
 

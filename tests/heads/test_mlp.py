@@ -197,7 +197,15 @@ def test_missing_numbers_and_labels_are_ignored_and_numbers_keep_their_units():
     features = rng.normal(size=(400, 3)).astype(np.float32)
     numbers = (1000 + features @ [[50.0, 0], [0, 0.02], [0, 0]]).astype(np.float32)
     numbers[:150, 1] = np.nan
-    settings = [MlpSettings(hidden=(), learning_rate=0.05, epochs=80)]
+    settings = [
+        MlpSettings(
+            hidden=(),
+            learning_rate=0.05,
+            schedule="cosine_decay_schedule",
+            batch_size=64,
+            patience=None,
+        )
+    ]
     task = Task("regression", ("large", "small"))
     heads = fit_mlp(features, numbers, task, settings=settings)
     found = outputs(heads, 0, features)

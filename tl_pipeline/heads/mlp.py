@@ -199,6 +199,10 @@ def _fit_weighted(
 ) -> list[Trained]:
     """Trains heads of which all stop early or none does, one program after another."""
     shape = _shape_of(features)
+    drops = (
+        any(one.dropout_inputs for one in settings),
+        any(one.dropout_hidden for one in settings),
+    )
     groups: dict[tuple[Program, int, int], list[int]] = {}
     for m, one in enumerate(settings):
         size = one.batch_size
@@ -206,7 +210,7 @@ def _fit_weighted(
             size = features.batch_size
         size = min(size, len(features))
         n_steps = one.epochs * -(-len(features) // size)
-        program = _program_of(one, task, settings, shape[-1], n_steps)
+        program = _program_of(one, task, drops, shape[-1], n_steps)
         groups.setdefault((program, one.epochs, size), []).append(m)
     trained: list[Trained | None] = [None] * len(settings)
     for (program, epochs, size), heads in groups.items():
@@ -237,7 +241,7 @@ def _shape_of(features: np.ndarray | Minibatches) -> tuple[int, ...]:
 def _program_of(
     one: MlpSettings,
     task: Task,
-    settings: Sequence[MlpSettings],
+    drops: tuple[bool, bool],
     width: int,
     n_steps: int,
 ) -> Program:
@@ -248,8 +252,8 @@ def _program_of(
         hidden=tuple(one.hidden),
         activation=one.activation,
         n_outputs=n_outputs,
-        drops_inputs=any(other.dropout_inputs for other in settings),
-        drops_hidden=any(other.dropout_hidden for other in settings),
+        drops_inputs=drops[0],
+        drops_hidden=drops[1],
     )
     return Program(
         layers,

@@ -38,7 +38,7 @@ class Predictions(NamedTuple):
         """Which examples have a target: [N] bool."""
         if self.task.is_single_class:
             return self.targets >= 0
-        return np.isfinite(self.targets).any(axis=1)
+        return np.asarray(np.isfinite(self.targets).any(axis=1))
 
 
 class Guess(NamedTuple):

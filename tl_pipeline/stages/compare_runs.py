@@ -81,7 +81,7 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Json]:
     loss = "squared_error" if task.kind == "regression" else "log_loss"
     headline = compare_scores(*merits, metric=measure, rng=rng, units=units)
     losses = compare_scores(*gains, metric=loss, rng=rng, units=units)
-    slices = compare_slices(*merits, groups, metric=measure, rng=rng)
+    slices = compare_slices(merits[0], merits[1], groups, metric=measure, rng=rng)
     return {
         "first": _describe(runs[0], ours),
         "second": _describe(runs[1], theirs),
