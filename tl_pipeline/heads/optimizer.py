@@ -55,7 +55,7 @@ def make_schedule(
       ConfigError: The name or an argument is not known, or one is missing.
 
     Example:
-      >>> float(make_schedule("cosine_decay_schedule", {}, n_steps=10)(5))
+      >>> round(float(make_schedule("cosine_decay_schedule", {}, n_steps=10)(5)), 3)
       0.5
     """
     make = _known("schedule", name, SCHEDULES)
