@@ -107,7 +107,7 @@ def _find_right(
     notes: list[str],
 ) -> np.ndarray:
     """Returns [N] float64: 1 where the likeliest class, by name, is the target."""
-    truth: list[str] = [names[target] for target in targets.tolist()]
+    truth = [str(names[target]) for target in targets.tolist()]
     unknown = sorted(set(truth) - set(known))
     if unknown:
         n = sum(name in unknown for name in truth)
