@@ -89,6 +89,37 @@ def metrics() -> dict[str, Any]:
             "sentence": "Transfer: positive, +27.5 points over raw pixels",
             "gains": [gain("pixels", 27.5), gain("random:0", 32.5)],
         },
+        "per_class": [],
+        "calibration": {
+            "temperature": 1.5,
+            "applied": False,
+            "test": {"log_loss": 0.25, "expected_calibration_error": 0.1},
+            "test_scaled": {"log_loss": 0.2, "expected_calibration_error": 0.05},
+            "bins": [
+                {"low": 0.0, "high": 0.5, "n": 0, "confidence": None, "accuracy": None},
+                {"low": 0.5, "high": 1.0, "n": 9, "confidence": 0.8, "accuracy": 0.7},
+            ],
+        },
+        "slices": [
+            {
+                "column": "camera <b>",
+                "slices": [
+                    {
+                        "group": "old",
+                        "n": 60,
+                        "metrics": {"accuracy": interval(0.7)},
+                        "unsure": None,
+                    },
+                    {
+                        "group": None,
+                        "n": 3,
+                        "metrics": {},
+                        "unsure": "3 examples, fewer than 30",
+                    },
+                ],
+                "differences": [{"name": "bees", "error_difference": 0.25}],
+            }
+        ],
         "learning_curve": [{"k": 1, "mean": 0.6, "spread": 0.1}],
         "heads_trained": 3,
     }

@@ -147,7 +147,7 @@ def test_a_kind_of_head_without_a_strength_is_listed(report: dict[str, Any]):
     report["metrics"]["candidates"] = [knn | {"converged": True, "chosen": True}]
     parsed = Page(make_report(**report))
     assert "All 1 head" in parsed.text
-    assert "svg" not in parsed.names()
+    assert "Log loss where heads are chosen" not in parsed.text
 
 
 def test_many_classes_and_failures_are_summed_up(report: dict[str, Any]):

@@ -28,6 +28,7 @@ from tl_pipeline.reporting.markup import (
     to_html,
 )
 from tl_pipeline.reporting.report import ReportData
+from tl_pipeline.reporting.scorecard import show_calibration, show_slices
 from tl_pipeline.reporting.sentences import count, format_duration
 from tl_pipeline.reporting.tables import format_cell
 from tl_pipeline.spec import is_declared
@@ -60,6 +61,8 @@ def make_report(**data: Unpack[ReportData]) -> str:
         make_section("Heads", *_heads(metrics)),
         make_section("Few examples a class", *_learning_curve(metrics)),
         make_section("Classes on test", *_classes(metrics)),
+        make_section("Slices of test", *show_slices(metrics["slices"])),
+        make_section("Calibration", *show_calibration(metrics["calibration"])),
         make_section("Surest mistakes on test", *_mistakes(data)),
         make_section("Data", *_data(provenance, metrics)),
         make_section("The odd ones out", *_odd_ones(provenance)),

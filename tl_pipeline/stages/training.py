@@ -228,7 +228,11 @@ def _learning_curve(
         )
         right = find_merits(data.task, test.targets, outputs).mean(axis=1)
         curve.append(
-            {"k": k, "mean": float(right.mean()), "spread": float(right.std())}
+            {
+                "k": k,
+                "mean": float(right.mean()),
+                "spread": round(float(right.std()), 12),
+            }
         )
     return curve
 
