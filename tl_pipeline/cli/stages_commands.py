@@ -139,6 +139,9 @@ def train(
     l2: Annotated[
         list[float] | None, Parameter(consume_multiple=True, negative=())
     ] = None,
+    k: Annotated[
+        list[int] | None, Parameter(consume_multiple=True, negative=())
+    ] = None,
     n_seeds: int | None = None,
     task: str | None = None,
     target_column: Names = None,
@@ -151,6 +154,7 @@ def train(
     standardize: bool | None = None,
     projection: str | None = None,
     n_components: float | None = None,
+    calibrate: bool | None = None,
     learning_curve: Annotated[
         list[int] | None, Parameter(consume_multiple=True, negative=())
     ] = None,
@@ -166,8 +170,9 @@ def train(
       snapshot: Which snapshot, by the start of its digest; default: the latest.
       targets: A CSV file of id,target: train on these labels instead.
       features: Which features, a+b for two concatenated; default: all of the store.
-      heads: Kinds of heads: linear.
+      heads: Kinds of heads: linear, ridge, knn.
       l2: Strengths to choose from; default: a grid.
+      k: Numbers of neighbors of knn to choose from.
       n_seeds: Repetitions where something is random.
       task: auto, multiclass, binary, multilabel or regression.
       target_column: Columns that are the targets, where they are several.
@@ -180,6 +185,7 @@ def train(
       standardize: Bring each feature to mean 0 and variance 1.
       projection: none, pca or whiten.
       n_components: Axes kept; below 1: share of the variance; 0: all.
+      calibrate: Scale the chosen head's logits to honest probabilities.
       learning_curve: Also score heads of so many examples a class.
       max_failures: Share of examples that may have failed.
     """
@@ -194,6 +200,7 @@ def train(
             "kinds": heads,
             "features": features,
             "l2": l2,
+            "k": k,
             "n_seeds": n_seeds,
             "task": task,
             "selection": selection,
@@ -203,6 +210,7 @@ def train(
             "standardize": standardize,
             "projection": projection,
             "n_components": n_components,
+            "calibrate": calibrate,
             "learning_curve": learning_curve,
         },
         run={"root": run_root},
