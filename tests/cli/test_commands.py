@@ -184,9 +184,9 @@ def test_quickstart_shows_the_worth_of_transfer_and_reruns_for_nothing(
     assert [row["name"] for row in (head, pixels, untrained)] == [
         *("digits_cnn", "pixels", "random:0")
     ]
-    for few in (lambda row: row["accuracy"], lambda row: row["shots"]["5"]["mean"]):
+    for few in (lambda row: row["score"], lambda row: row["shots"]["5"]["mean"]):
         assert few(head) > few(untrained) + 0.1 > few(pixels) + 0.1
-    assert head["accuracy"] > 0.85
+    assert head["measure"] == "accuracy" and head["score"] > 0.85
     assert first["transfer"]["verdict"] == "positive"
     assert first["transfer"]["sentence"].startswith("Transfer: positive, +")
     assert again["extract"]["rows_computed"] == again["extract"]["inputs_opened"] == 0

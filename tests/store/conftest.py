@@ -1,4 +1,4 @@
-"""The toy stage one, for every test of the store."""
+"""The toy stage one and the loss of power, for every test of the store."""
 
 import importlib.util
 import sys
@@ -7,21 +7,25 @@ from types import ModuleType
 
 import pytest
 
-collect_ignore = [
-    "crash_loop.py",
-    "gc_loop.py",
-    "mutant_loop.py",
-]  # scripts, run in own processes
-
 
 @pytest.fixture(scope="session")
 def toy() -> ModuleType:
     """The module `toy.py`, which lies beside this file."""
+    return _load("toy")
+
+
+@pytest.fixture(scope="session")
+def power_loss() -> ModuleType:
+    """The module `power_loss.py`, which lies beside this file."""
+    return _load("power_loss")
+
+
+def _load(name: str) -> ModuleType:
     found = importlib.util.spec_from_file_location(
-        "store_toy", Path(__file__).with_name("toy.py")
+        f"store_{name}", Path(__file__).with_name(f"{name}.py")
     )
     assert found and found.loader
     module = importlib.util.module_from_spec(found)
-    sys.modules["store_toy"] = module
+    sys.modules[found.name] = module
     found.loader.exec_module(module)
     return module

@@ -1,5 +1,7 @@
 import hashlib
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -71,7 +73,7 @@ ENTRY = '{"dtype": "%s", "shape": [1], "data_offsets": [%d, %d]}'
             bytes(4),
             "its header has a name twice",
         ),
-        (f'{{"a": {ENTRY % ("BF16", 0, 2)}}}', bytes(2), "a dtype that NumPy lacks"),
+        (f'{{"a": {ENTRY % ("F8_E5M2", 0, 1)}}}', bytes(1), "a dtype that NumPy lacks"),
         (f'{{"a": {ENTRY % ("F8_E4M3", 0, 1)}}}', bytes(1), "a dtype that NumPy lacks"),
         ('{"a": ' + "[" * 9999, b"", "no whole safetensors file"),
         ('{"' + "a" * 9999 + '": 1}', b"", "no whole safetensors file"),
@@ -83,3 +85,17 @@ def test_odd_headers_of_safetensors_are_one_sentence(tmp_path, header, data, wor
     with pytest.raises(WeightsError, match=words) as caught:
         load_tensors(path)
     assert len(str(caught.value)) < 500
+
+
+def test_bfloat16_is_widened_without_loss_whatever_else_was_imported(tmp_path):
+    path = tmp_path / "w.safetensors"
+    write_header(path, f'{{"a": {ENTRY % ("BF16", 0, 2)}}}', b"\xc0\x3f")
+    code = (
+        "import sys, pathlib, tl_pipeline.weights.reading as r;"
+        "t = r.load_tensors(pathlib.Path(sys.argv[1]));"
+        "a = t.arrays['a']; print(a.dtype, a[0], 'jax' in sys.modules)"
+    )
+    shown = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True
+    )
+    assert shown.stdout.split() == ["float32", "1.5", "False"], shown.stderr

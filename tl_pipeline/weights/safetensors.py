@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
@@ -16,6 +17,8 @@ from tl_pipeline.files import write_atomically
 def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Returns the arrays and the metadata of a `.safetensors` file.
 
+    bfloat16 is widened to float32, which holds each of its values.
+
     Raises:
       WeightsError: The file is truncated, damaged, names a tensor twice, or holds a
         dtype NumPy lacks.
@@ -23,7 +26,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
     try:
         with safe_open(path, framework="numpy") as file:
             _check_header(path)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: _widen(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
             return arrays, dict(file.metadata() or {})
     except (AttributeError, TypeError) as error:  # of a dtype, looked up in NumPy
         raise WeightsError(
@@ -35,6 +38,14 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
             f"Weights {path} are no whole safetensors file ({shorten(error)}): it may "
             "be truncated; copy or download it again."
         ) from error
+
+
+def _widen(array: np.ndarray) -> np.ndarray:
+    if array.dtype == ml_dtypes.bfloat16:
+        return array.astype(np.float32)
+    if array.dtype.isbuiltin != 1:  # of the other ones in `ml_dtypes`
+        raise TypeError(f"{array.dtype}")
+    return array
 
 
 def _check_header(path: Path) -> None:
