@@ -47,12 +47,33 @@ def test_an_unknown_section_lists_the_sections():
         ("heads", "l2", [float("inf")]),
         ("backbone", "name", "pix\0els"),
         ("heads", "n_seeds", 0),
+        ("heads", "n_seeds", "3"),
+        ("heads", "n_seeds", 3.0),
+        ("heads", "n_seeds", True),
+        ("heads", "l2", ["1"]),
+        ("heads", "l2", [True]),
+        ("heads", "learning_curve", [True]),
+        ("heads", "standardize", 1),
+        ("heads", "standardize", "no"),
+        ("data", "val_size", "0.1"),
+        ("data", "val_size", False),
+        ("data", "exclude", "*.png"),
     ],
 )
 def test_an_unfit_value_is_named_with_its_key(section: str, key: str, value: object):
     values = {**LEAST, section: {**LEAST.get(section, {}), key: value}}
     with pytest.raises(ConfigError, match=rf"{section}\.{key}.*found"):
         make_config(values, where="p.toml")
+
+
+def test_whole_numbers_serve_as_floats_and_lists_as_tuples():
+    heads = {"l2": [1, 0.5], "n_components": 2, "features": ["a+b"]}
+    data = {"source": "photos", "target": ["x", "y"]}
+    config = make_config({**LEAST, "data": data, "heads": heads}, where="p.toml")
+    assert config.heads.l2 == (1.0, 0.5)
+    assert type(config.heads.l2[0]) is type(config.heads.n_components) is float
+    assert config.heads.features == ("a+b",)
+    assert config.data.targets == ("x", "y")
 
 
 def test_a_missing_file_names_the_command_that_writes_one(tmp_path: Path):

@@ -18,6 +18,9 @@ from tl_pipeline.errors import ConfigError, shorten
 # Most names become paths, in which no system takes a zero byte.
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 MAX_LISTED = 20  # unfit keys; there are not many more that fit
+Names = Annotated[tuple[Name, ...], Field(strict=False)]  # TOML and JSON know lists
+Count = Annotated[int, Field(ge=1)]
+Strength = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 # Half-decades, because selection cannot tell closer ones apart on a usual validation
@@ -29,7 +32,8 @@ L2_GRID = tuple(float(f"{10 ** (exponent / 2):.3g}") for exponent in range(-12, 
 
 
 class _Section(pydantic.BaseModel):
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True)
+    # Strict: "3" is no number, and true is not 1. A whole number may stand for a float.
+    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class DataConfig(_Section):
@@ -39,7 +43,7 @@ class DataConfig(_Section):
         description="a folder, a table, arrays, or a built-in: builtin:digits"
     )
     name: Name | None = Field(None, description="default: the folder's or file's name")
-    exclude: tuple[Name, ...] = Field((), description="patterns of ids to leave out")
+    exclude: Names = Field((), description="patterns of ids to leave out")
     val_size: Share = Field(0.15, description="share, where the data has no split")
     test_size: Share = Field(0.15, description="likewise")
     max_failures: Share = Field(
@@ -48,7 +52,7 @@ class DataConfig(_Section):
     path: Name | None = Field(
         None, description="a table's column of image files; default: path, image, file"
     )
-    target: Name | tuple[Name, ...] | None = Field(
+    target: Name | Names | None = Field(
         None, description="likewise: target, label; or a list of columns"
     )
     split: Name | None = Field(None, description="likewise: split")
@@ -59,7 +63,7 @@ class DataConfig(_Section):
     weight: Name | None = Field(
         None, description="a table's column of sample weights for training"
     )
-    slices: tuple[Name, ...] = Field(
+    slices: Names = Field(
         (), description="a table's columns by whose values heads are scored apart"
     )
 
@@ -88,7 +92,7 @@ class BackboneConfig(_Section):
     weights: Name = Field(
         "pretrained", description="a file, pretrained, or random:SEED"
     )
-    features: tuple[Name, ...] = Field(
+    features: Names = Field(
         ("pool",), min_length=1, description="OUTPUT or OUTPUT:avg|max|flatten|none"
     )
     compute_dtype: Literal["float32", "bfloat16"] = Field(
@@ -113,24 +117,30 @@ class HeadsConfig(_Section):
 
     kinds: tuple[Literal["linear", "ridge", "knn"], ...] = Field(
         ("linear",),
+        strict=False,
         min_length=1,
         description="linear: logistic regression; ridge, knn",
     )
     task: Literal["auto", "multiclass", "binary", "multilabel", "regression"] = Field(
         "auto", description="auto, multiclass, binary, multilabel or regression"
     )
-    features: tuple[Name, ...] = Field(
+    features: Names = Field(
         (), description="empty: each cached one; a+b: the two concatenated"
     )
     selection: Literal["auto", "val", "cv"] = Field(
         "auto", description="val, cv (cross-validation in train), or auto by size"
     )
     n_folds: int = Field(5, ge=2, le=100, description="of the cross-validation")
-    l2: tuple[Annotated[float, Field(gt=0, allow_inf_nan=False)], ...] = Field(
-        (), description="strengths to choose from; empty: a grid over 1e-6 .. 1e2"
+    l2: tuple[Strength, ...] = Field(
+        (),
+        strict=False,
+        description="strengths to choose from; empty: a grid over 1e-6 .. 1e2",
     )
-    k: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (5, 20), min_length=1, description="neighbors of knn to choose from"
+    k: tuple[Count, ...] = Field(
+        (5, 20),
+        strict=False,
+        min_length=1,
+        description="neighbors of knn to choose from",
     )
     n_seeds: int = Field(
         3, ge=1, le=100, description="repetitions where something is random"
@@ -149,8 +159,8 @@ class HeadsConfig(_Section):
     calibrate: bool = Field(
         False, description="scale the chosen head's logits to honest probabilities"
     )
-    learning_curve: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (), description="also score heads of so many examples a class"
+    learning_curve: tuple[Count, ...] = Field(
+        (), strict=False, description="also score heads of so many examples a class"
     )
 
     @property
@@ -166,12 +176,14 @@ class HeadsConfig(_Section):
 class BaselinesConfig(_Section):
     """What the head is compared with, to say whether the transfer helped."""
 
-    names: tuple[Name, ...] = Field(
+    names: Names = Field(
         ("pixels", "random:0"),
         description="pixels, and random:SEED for the same network untrained",
     )
-    shots: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (5,), description="also compare at so many labeled examples a class"
+    shots: tuple[Count, ...] = Field(
+        (5,),
+        strict=False,
+        description="also compare at so many labeled examples a class",
     )
     n_train: int = Field(
         2000, ge=2, description="baselines run on at most so many train examples"
