@@ -1,7 +1,8 @@
 """Mutants of pictures: the pixels that a plain reader finds, or a reason.
 
 The plain reader is Pillow used as simply as can be, with what is done to its pixels
-(paper under transparency, turning upright, 16 to 8 bits) written again in NumPy. Where
+(paper under transparency and around a GIF's first frame, turning upright, 16 to 8 bits)
+written again in NumPy. Where
 a format has checksums of its own, a picture whose checksums are broken may at most be
 read as the picture it was.
 """
@@ -124,6 +125,19 @@ def on_paper(rgba: np.ndarray) -> np.ndarray:
     return np.rint(color * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
+def frame_of(gif: bytes) -> tuple[slice, slice]:
+    """Returns the rows and columns of a GIF's first frame (GIF89a, 18 to 26)."""
+    at = 13 + (3 << (gif[10] & 7) + 1 if gif[10] & 0x80 else 0)
+    while gif[at] != 0x2C:  # an extension, or a byte that means nothing
+        if gif[at] == 0x21:
+            at += 2
+            while gif[at]:
+                at += 1 + gif[at]
+        at += 1
+    x, y, width, height = struct.unpack_from("<4H", gif, at + 1)
+    return slice(y, y + height), slice(x, x + width)
+
+
 def read_plainly(data: bytes) -> np.ndarray:
     if data.startswith(NPY_MAGIC):
         return read_npy(data)
@@ -142,6 +156,11 @@ def read_plainly(data: bytes) -> np.ndarray:
         pixels = np.asarray(image.convert("L"))
     else:
         pixels = np.asarray(image.convert("RGB"))
+    if image.format == "GIF":  # Pillow makes up what lies around the frame
+        paper = np.full_like(pixels, 255)
+        frame = frame_of(data)
+        paper[frame] = pixels[frame]
+        pixels = paper
     try:
         turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
     except Exception:
@@ -173,7 +192,7 @@ class Images:
         if is_broken_png(data) and not self.is_original(pixels):
             raise Wrong(f"a PNG of broken checksums read as {pixels.shape}")
         plain = read_plainly(data)
-        if pixels.shape != plain.shape or np.abs(pixels - plain.astype(int)).max() > 1:
+        if pixels.shape != plain.shape or np.abs(pixels - plain.astype("i2")).max() > 1:
             raise Wrong(f"{pixels.shape} differs from a plain reader's {plain.shape}")
         return "accepted"
 
