@@ -63,6 +63,8 @@ def test_a_table_changes_only_what_it_names(store: FeatureStore, tmp_path: Path)
     [
         ("id,label\na,b\n", "lack the column target; found id, label"),
         ("", "lack the column id and target; found none"),
+        ("id,target", "name no example: only the columns are there"),
+        ("id,target\n\n", "name no example: only the columns are there"),
         ("id,target\n0/00O0,x\n", "name 1 ids .*'0/00O0'.*Did you mean '0/00"),
         ("id,target\n0/0000,x\n0/0000,y\n", "line 3: '0/0000' stands there twice"),
         ("id,target,target\n0/0000,x,y\n", "have twice the column target"),

@@ -29,8 +29,9 @@ def relabel(store: FeatureStore, examples: Examples, table: Path) -> Examples:
       The new snapshot, the latest of its dataset.
 
     Raises:
-      DatasetError: The table cannot be read, lacks a column or has a line with more or
-        fewer values, names an id twice or one that the snapshot does not have.
+      DatasetError: The table cannot be read, lacks a column, has no lines below its
+        names or one with more or fewer values, names an id twice or one that the
+        snapshot does not have.
     """
     targets = _read_targets(table)
     known = set(examples.ids)
@@ -98,4 +99,9 @@ def _parse_targets(reader: Any, table: Path) -> dict[str, str | None]:
                 f"{where}: {shorten(repr(id))} stands there twice. Keep one line an id."
             )
         targets[id] = target or None
+    if not targets:  # a table cut short would be taken for one that changes nothing
+        raise DatasetError(
+            f"Targets {table} name no example: only the columns are there. Bring a "
+            "line for each example whose target changes."
+        )
     return targets
