@@ -93,6 +93,40 @@ def test_keras_3s_own_layout_is_told_from_the_legacy_one(path):
         load_tensors(path)
 
 
+@pytest.mark.parametrize("libver", ["earliest", "v110"])
+def test_a_heap_of_names_without_an_end_is_refused(path, libver):
+    with h5py.File(path, "w", libver=libver) as file:
+        write_layers(file, {"conv": {"conv/kernel": KERNEL}})
+    data = bytearray(path.read_bytes())
+    at = data.index(b"GCOL") + 24  # the size of the first object
+    data[at - 8 : at + 8] = bytes(16)
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"its heap at byte [\d,]+ is damaged"):
+        load_tensors(path)
+
+
+def test_names_that_declare_more_than_the_file_holds_are_refused(path):
+    with h5py.File(path, "w") as file:
+        write_layers(file, {"conv": {"conv/kernel": KERNEL}})
+    data = bytearray(path.read_bytes())
+    heap = data.index(b"GCOL").to_bytes(8, "little")
+    at = data.index(b"layer_names")
+    at = data.index((4).to_bytes(4, "little") + heap, at)
+    data[at : at + 4] = b"\xf0\0\0\x10"
+    path.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"declares 268,435,\d+ bytes of text"):
+        load_tensors(path)
+
+
+@pytest.mark.parametrize("names", [[1, 2], [[b"conv"]], 3.5, "conv", h5py.Empty("S4")])
+def test_an_attribute_that_is_no_list_of_names_is_refused(path, names):
+    with h5py.File(path, "w") as file:
+        write_layers(file, {"conv": {"conv/kernel": KERNEL}})
+        file.attrs["layer_names"] = names
+    with pytest.raises(WeightsError, match="layer_names: it is no list of names"):
+        load_tensors(path)
+
+
 def test_links_out_of_the_file_are_refused(path, tmp_path):
     with h5py.File(tmp_path / "secret.h5", "w") as file:
         file["kernel"] = KERNEL

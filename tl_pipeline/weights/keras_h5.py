@@ -17,9 +17,11 @@ import numpy as np
 
 from tl_pipeline.errors import WeightsError, shorten
 from tl_pipeline.hdf5 import ForeignContentError, check_self_contained, read_dataset
+from tl_pipeline.hdf5_texts import check_attribute_texts, read_text_attribute
 
 # HDF5's filters pack floats by far less; more is a file that wants to fill memory.
 MAX_COMPRESSION = 100
+_LAYERS, _WEIGHTS = "layer_names", "weight_names"
 
 _Kind = TypeVar("_Kind", h5py.Group, h5py.Dataset)
 
@@ -34,6 +36,7 @@ def read_keras_h5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     try:
         with h5py.File(path, "r") as file:
             check_self_contained(file, kinds="fiub", most_packing=MAX_COMPRESSION)
+            check_attribute_texts(file, (_LAYERS, _WEIGHTS))
             return _read_layers(file, path), {}
     except WeightsError:
         raise
@@ -50,7 +53,7 @@ def read_keras_h5(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
 def _read_layers(file: h5py.File, path: Path) -> dict[str, np.ndarray]:
     saved_model = "model_weights" in file
     root = _get(file, "model_weights", h5py.Group, path) if saved_model else file
-    layers = _read_names(root, "layer_names")
+    layers = _read_names(root, _LAYERS)
     if layers is None:
         newer = "layers" in file or "_layer_checkpoint_dependencies" in file
         found = (
@@ -65,7 +68,7 @@ def _read_layers(file: h5py.File, path: Path) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for layer in layers:
         group = _get(root, layer, h5py.Group, path)
-        for weight in _read_names(group, "weight_names") or []:
+        for weight in _read_names(group, _WEIGHTS) or []:
             # A model used as a layer repeats leaves: there only the path tells.
             name = f"{layer}/{weight.rpartition('/')[2].removesuffix(':0')}"
             name = name if name not in arrays else weight.removesuffix(":0")
@@ -85,18 +88,13 @@ def _get(group: h5py.Group, name: str, kind: type[_Kind], path: Path) -> _Kind:
 def _read_names(group: h5py.Group, attribute: str) -> list[str] | None:
     """Returns a list of names; Keras cuts long ones into attribute0, attribute1, ..."""
     if attribute in group.attrs:
-        parts = [group.attrs[attribute]]
-    else:
-        parts = []
-        while f"{attribute}{len(parts)}" in group.attrs:
-            parts.append(group.attrs[f"{attribute}{len(parts)}"])
-        if not parts:
-            return None
-    return [
-        name.decode() if isinstance(name, bytes) else str(name)
-        for part in parts
-        for name in np.asarray(part).tolist()
-    ]
+        return read_text_attribute(group, attribute)
+    names: list[str] = []
+    part = 0
+    while f"{attribute}{part}" in group.attrs:
+        names += read_text_attribute(group, f"{attribute}{part}")
+        part += 1
+    return names if part else None
 
 
 def _refusal(path: Path, name: str, found: str) -> WeightsError:
