@@ -9,6 +9,7 @@ from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError
 from tl_pipeline.heads.grid import sklearn_c
 from tl_pipeline.heads.linear import fit_linear
+from tl_pipeline.heads.linear_labels import fit_linear_labels
 from tl_pipeline.heads.ridge import fit_ridge, fit_ridge_classifier
 from tl_pipeline.tasks import Task
 
@@ -95,23 +96,22 @@ def _fit_linear(
             features, targets, task=task, settings=settings, weight=weight
         )
     l2 = [float(setting["l2"]) for setting in settings]
-    fitted = fit_linear(
-        features, targets, n_classes=task.n_outputs, l2=l2, sample_weight=weight
-    )
+    if task.kind == "multilabel":
+        fitted = fit_linear_labels(features, targets, l2=l2, sample_weight=weight)
+    else:
+        fitted = fit_linear(
+            features, targets, n_classes=task.n_outputs, l2=l2, sample_weight=weight
+        )
     heads = []
     for i, strength in enumerate(l2):
         kernel, bias = fitted.kernel[i], fitted.bias[i]
         if task.kind == "binary":  # one logit: that of the second class
             kernel, bias = np.diff(kernel, axis=1), np.diff(bias)
-        c = sklearn_c(strength, float(weight[i].sum()))
-        heads.append(
-            Fitted(
-                "linear",
-                {"l2": strength, "C": c},
-                {"kernel": kernel, "bias": bias},
-                bool(fitted.converged[i]),
-            )
-        )
+        about: dict[str, Json] = {"l2": strength}
+        if task.is_single_class:  # labels may be missing: each would have its own C
+            about["C"] = sklearn_c(strength, float(weight[i].sum()))
+        arrays = {"kernel": kernel, "bias": bias}
+        heads.append(Fitted("linear", about, arrays, bool(fitted.converged[i])))
     return heads
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tl_pipeline.errors import DatasetError, FeatureShapeError, TrainingError
-from tl_pipeline.heads.axes import principal_axes
+from tl_pipeline.heads.axes import Axes, principal_axes
 from tl_pipeline.heads.inputs import (
     checked_classes,
     checked_features,
@@ -89,12 +89,58 @@ def fit_linear(
     strengths = checked_strengths(l2).astype(np.float32)
     weights, rows = checked_weights(sample_weight, len(strengths), len(targets))
     weights = weights.astype(np.float32)
-    shares = _class_shares(weights, targets, n_classes)
+    shares = class_shares(weights, targets, n_classes)
+    few = (shares > 0).sum(axis=1) < 2
+    if few.any():
+        raise DatasetError(
+            f"Asked to tell {n_classes} classes apart, found training examples of "
+            f"{int((shares[few][0] > 0).sum())}. Add labeled examples of at least two "
+            "classes."
+        )
     used = (weights > 0).any(axis=0)
     if not used.all():
         features, targets, weights = features[used], targets[used], weights[:, used]
 
-    axes = principal_axes(features)
+    return fit_along(
+        principal_axes(features),
+        targets,
+        strengths,
+        weights=weights,
+        rows=rows,
+        shares=shares,
+        max_iter=max_iter,
+        tol=tol,
+    )
+
+
+def fit_along(
+    axes: Axes,
+    targets: np.ndarray,
+    strengths: np.ndarray,
+    *,
+    weights: np.ndarray,
+    rows: np.ndarray,
+    shares: np.ndarray,
+    max_iter: int,
+    tol: float,
+) -> LinearHeads:
+    """Fits M heads on features whose axes were found, from what `fit_linear` checked.
+
+    Args:
+      axes: Of [N, D] features.
+      targets: [N] int32 class indices.
+      strengths: [M] float32.
+      weights: [W, N] float32, each row adding up to 1.
+      rows: [M], the row of weights of each head.
+      shares: [W, K], the share of each class in the weight; where one class has all of
+        it, the kernel is 0.
+      max_iter: Of each head.
+      tol: Of each head.
+
+    Raises:
+      TrainingError: The fit is not finite.
+    """
+    n_classes = shares.shape[1]
     on_device = jax.device_put((axes.features, targets, axes.squares))
     kernel = np.empty((len(strengths), n_classes, len(axes.squares)), np.float32)
     bias = np.empty((len(strengths), n_classes), np.float32)
@@ -122,7 +168,7 @@ def fit_linear(
         raise TrainingError(
             "Fitting linear heads ended in non-finite numbers at L2 "
             f"{strengths[~finite].tolist()}: the largest feature is "
-            f"{np.abs(features).max():.3g}. Standardize them."
+            f"{np.abs(axes.features).max():.3g}. Standardize them."
         )
     return LinearHeads(kernel, bias, loss, n_iter, converged)
 
@@ -147,19 +193,11 @@ def predict_logits(heads: LinearHeads, features: ArrayLike) -> np.ndarray:
     return logits
 
 
-def _class_shares(
+def class_shares(
     weights: np.ndarray, targets: np.ndarray, n_classes: int
 ) -> np.ndarray:
     """Returns the share [W, K] of each class in the weight."""
-    shares = np.stack([np.bincount(targets, row, n_classes) for row in weights])
-    few = (shares > 0).sum(axis=1) < 2
-    if few.any():
-        raise DatasetError(
-            f"Asked to tell {n_classes} classes apart, found training examples of "
-            f"{int((shares[few][0] > 0).sum())}. Add labeled examples of at least two "
-            "classes."
-        )
-    return shares
+    return np.stack([np.bincount(targets, row, n_classes) for row in weights])
 
 
 def _follow(
