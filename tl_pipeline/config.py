@@ -115,11 +115,11 @@ class StoreConfig(_Section):
 class HeadsConfig(_Section):
     """What is trained on the cached features."""
 
-    kinds: tuple[Literal["linear", "ridge", "knn"], ...] = Field(
+    kinds: tuple[Literal["linear", "ridge", "knn", "centroid"], ...] = Field(
         ("linear",),
         strict=False,
         min_length=1,
-        description="linear: logistic regression; ridge, knn",
+        description="linear: logistic regression; ridge, knn, centroid",
     )
     task: Literal["auto", "multiclass", "binary", "multilabel", "regression"] = Field(
         "auto", description="auto, multiclass, binary, multilabel or regression"

@@ -7,6 +7,7 @@ import numpy as np
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError
+from tl_pipeline.heads.centroid import fit_centroid
 from tl_pipeline.heads.grid import sklearn_c
 from tl_pipeline.heads.linear import fit_linear
 from tl_pipeline.heads.linear_labels import fit_linear_labels
@@ -161,8 +162,30 @@ def _fit_knn(
     return heads
 
 
+def _fit_centroid(
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    task: Task,
+    settings: Sequence[Mapping[str, Any]],
+    weight: np.ndarray,
+) -> list[Fitted]:
+    del settings  # there is nothing to set
+    found = fit_centroid(features, targets, task, weight=weight)
+    return [
+        Fitted(
+            "centroid",
+            {"task": task.kind, "scale": float(scale)},
+            {"centroid": centroid, "bias": bias},
+            True,
+        )
+        for centroid, bias, scale in zip(*found, strict=True)
+    ]
+
+
 FITTERS: Mapping[str, Fitter] = {
     "linear": _fit_linear,
     "ridge": _fit_ridge,
     "knn": _fit_knn,
+    "centroid": _fit_centroid,
 }

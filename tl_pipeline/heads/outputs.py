@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tl_pipeline.heads.centroid import centroid_outputs
 from tl_pipeline.heads.knn import knn_outputs
 
 Arrays = Mapping[str, np.ndarray]
@@ -71,6 +72,7 @@ KINDS: Mapping[
     "linear": (linear_outputs, ("kernel", "bias")),
     "ridge": (linear_outputs, ("kernel", "bias")),
     "knn": (knn_outputs, ("rows", "targets")),
+    "centroid": (centroid_outputs, ("centroid", "bias")),
     "mlp": (mlp_outputs, ("kernel_0", "bias_0")),
     "attention": (attention_outputs, ("query", "kernel_0", "bias_0")),
 }

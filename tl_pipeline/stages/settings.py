@@ -11,6 +11,8 @@ def make_settings(kind: str, heads: HeadsConfig) -> list[Mapping[str, Any]]:
     """Returns the settings of a kind's heads: M mappings, the grid written out."""
     if kind == "knn":
         return [{"k": k} for k in heads.k]
+    if kind == "centroid":
+        return [{}]
     return [{"l2": strength} for strength in heads.strengths]
 
 
