@@ -19,9 +19,11 @@ from tl_pipeline.errors import ConfigError, shorten
 Name = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 MAX_LISTED = 20  # unfit keys; there are not many more that fit
 Names = Annotated[tuple[Name, ...], Field(strict=False)]  # TOML and JSON know lists
-Count = Annotated[int, Field(ge=1)]
-Strength = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
+Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Strengths = Annotated[tuple[Above0, ...], Field(strict=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Shares = Annotated[tuple[Share, ...], Field(strict=False)]
 
 # Half-decades, because selection cannot tell closer ones apart on a usual validation
 # split. The loss is a mean, so a strength means the same at any N. The weak end all but
@@ -115,11 +117,11 @@ class StoreConfig(_Section):
 class HeadsConfig(_Section):
     """What is trained on the cached features."""
 
-    kinds: tuple[Literal["linear", "ridge", "knn", "centroid"], ...] = Field(
+    kinds: tuple[Literal["linear", "ridge", "knn", "centroid", "mlp"], ...] = Field(
         ("linear",),
         strict=False,
         min_length=1,
-        description="linear: logistic regression; ridge, knn, centroid",
+        description="linear: logistic regression; ridge, knn, centroid, mlp",
     )
     task: Literal["auto", "multiclass", "binary", "multilabel", "regression"] = Field(
         "auto", description="auto, multiclass, binary, multilabel or regression"
@@ -131,16 +133,25 @@ class HeadsConfig(_Section):
         "auto", description="val, cv (cross-validation in train), or auto by size"
     )
     n_folds: int = Field(5, ge=2, le=100, description="of the cross-validation")
-    l2: tuple[Strength, ...] = Field(
-        (),
-        strict=False,
-        description="strengths to choose from; empty: a grid over 1e-6 .. 1e2",
+    l2: Strengths = Field(
+        (), description="strengths to choose from; empty: a grid over 1e-6 .. 1e2"
     )
-    k: tuple[Count, ...] = Field(
-        (5, 20),
-        strict=False,
-        min_length=1,
-        description="neighbors of knn to choose from",
+    k: Counts = Field(
+        (5, 20), min_length=1, description="neighbors of knn to choose from"
+    )
+    hidden: Counts = Field((128,), description="units of each hidden layer of mlp")
+    dropout: Shares = Field(
+        (0.0, 0.5), min_length=1, description="of mlp's hidden units, to choose from"
+    )
+    learning_rate: Strengths = Field(
+        (1e-3,), min_length=1, description="of mlp, to choose from"
+    )
+    weight_decay: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = (
+        Field((0.0, 1e-2), strict=False, min_length=1, description="likewise")
+    )
+    epochs: int = Field(100, ge=1, description="of mlp at most; it stops early")
+    label_smoothing: Share = Field(
+        0.0, description="of mlp: share of a target spread over all classes"
     )
     n_seeds: int = Field(
         3, ge=1, le=100, description="repetitions where something is random"
@@ -159,8 +170,8 @@ class HeadsConfig(_Section):
     calibrate: bool = Field(
         False, description="scale the chosen head's logits to honest probabilities"
     )
-    learning_curve: tuple[Count, ...] = Field(
-        (), strict=False, description="also score heads of so many examples a class"
+    learning_curve: Counts = Field(
+        (), description="also score heads of so many examples a class"
     )
 
     @property
@@ -180,10 +191,8 @@ class BaselinesConfig(_Section):
         ("pixels", "random:0"),
         description="pixels, and random:SEED for the same network untrained",
     )
-    shots: tuple[Count, ...] = Field(
-        (5,),
-        strict=False,
-        description="also compare at so many labeled examples a class",
+    shots: Counts = Field(
+        (5,), description="also compare at so many labeled examples a class"
     )
     n_train: int = Field(
         2000, ge=2, description="baselines run on at most so many train examples"

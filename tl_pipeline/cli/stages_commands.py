@@ -170,7 +170,7 @@ def train(
       snapshot: Which snapshot, by the start of its digest; default: the latest.
       targets: A CSV file of id,target: train on these labels instead.
       features: Which features, a+b for two concatenated; default: all of the store.
-      heads: Kinds of heads: linear, ridge, knn, centroid.
+      heads: Kinds of heads: linear, ridge, knn, centroid, mlp.
       l2: Strengths to choose from; default: a grid.
       k: Numbers of neighbors of knn to choose from.
       n_seeds: Repetitions where something is random.

@@ -12,6 +12,7 @@ from tl_pipeline.heads.grid import sklearn_c
 from tl_pipeline.heads.linear import fit_linear
 from tl_pipeline.heads.linear_labels import fit_linear_labels
 from tl_pipeline.heads.ridge import fit_ridge, fit_ridge_classifier
+from tl_pipeline.heads.settings import MlpSettings
 from tl_pipeline.tasks import Task
 
 # As DINO's evaluation votes: by cosine, exp(cosine / 0.07).
@@ -183,9 +184,35 @@ def _fit_centroid(
     ]
 
 
+def _fit_mlp(
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    task: Task,
+    settings: Sequence[Mapping[str, Any]],
+    weight: np.ndarray,
+) -> list[Fitted]:
+    # Loaded where asked for: Optax takes longer than many a sweep of linear heads.
+    from tl_pipeline.heads.mlp import fit_mlp
+
+    wanted = [MlpSettings(**setting) for setting in settings]
+    heads = fit_mlp(features, targets, task, settings=wanted, sample_weight=weight)
+    return [
+        Fitted(
+            "mlp",
+            heads.settings_of(i),
+            # A failed head stays in its place, where it is scored and not chosen.
+            {name: np.nan_to_num(array) for name, array in arrays.items()},
+            not heads.failed[i],
+        )
+        for i, arrays in enumerate(heads.arrays)
+    ]
+
+
 FITTERS: Mapping[str, Fitter] = {
     "linear": _fit_linear,
     "ridge": _fit_ridge,
     "knn": _fit_knn,
     "centroid": _fit_centroid,
+    "mlp": _fit_mlp,
 }

@@ -1,5 +1,6 @@
 """The settings that `[heads]` asks for, as what is swept over."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,22 @@ def make_settings(kind: str, heads: HeadsConfig) -> list[Mapping[str, Any]]:
         return [{"k": k} for k in heads.k]
     if kind == "centroid":
         return [{}]
+    if kind == "mlp":
+        crossed = itertools.product(
+            heads.dropout, heads.learning_rate, heads.weight_decay, range(heads.n_seeds)
+        )
+        return [
+            {
+                "hidden": heads.hidden,
+                "epochs": heads.epochs,
+                "label_smoothing": heads.label_smoothing,
+                "dropout_hidden": dropout,
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+                "seed": seed,
+            }
+            for dropout, learning_rate, weight_decay, seed in crossed
+        ]
     return [{"l2": strength} for strength in heads.strengths]
 
 
