@@ -101,7 +101,7 @@ def test_the_parameters_are_as_many_as_kerass():
 )
 def test_settings_are_checked(settings, words):
     with pytest.raises(BackboneError, match=words):
-        make_architecture(settings)
+        make_architecture(settings=settings)
 
 
 def test_pretrained_says_which_file_to_bring():

@@ -31,7 +31,7 @@ def test_a_tensor_is_called_layer_and_leaf_whatever_keras_wrote_between(path, na
     with h5py.File(path, "w") as file:
         write_layers(file, {"input": {}, "conv": {name: KERNEL}})
     tensors = load_tensors(path)
-    assert tensors.layout == "keras-h5"
+    assert tensors.format == "keras-h5"
     assert list(tensors.arrays) == ["conv/kernel"]
     np.testing.assert_array_equal(tensors.arrays["conv/kernel"], KERNEL)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tl_pipeline.errors import WeightsError
-from tl_pipeline.weights.merge import KeyRule, merge_tensors
+from tl_pipeline.weights.merge import TRANSFORMS, KeyRule, merge_tensors
 from tl_pipeline.weights.tensors import Tensors
 
 RULES = (
@@ -86,3 +86,12 @@ def test_all_mismatches_are_listed_at_once_both_ways():
 def test_long_lists_are_cut():
     with pytest.raises(WeightsError, match=r"\(50\):\n(  .*\n){20}  ... and 30 more"):
         merge(TRUNK | {f"more{i}": np.ones(1) for i in range(50)})
+
+
+def test_pytorch_kernels_come_with_their_outputs_last():
+    conv = np.arange(2 * 3 * 5 * 7).reshape(2, 3, 5, 7)
+    np.testing.assert_array_equal(
+        TRANSFORMS["torch"](conv), np.einsum("dchw->hwcd", conv)
+    )
+    np.testing.assert_array_equal(TRANSFORMS["torch"](conv[0, 0]), conv[0, 0].T)
+    assert TRANSFORMS["torch"](np.ones(3)).shape == (3,)

@@ -16,7 +16,7 @@ def test_safetensors_come_back_as_they_were_written(tmp_path):
     path = tmp_path / "w.safetensors"
     write_safetensors(path, arrays, metadata={"license": "free"})
     tensors = load_tensors(path)
-    assert tensors.layout == "safetensors"
+    assert tensors.format == "safetensors"
     assert tensors.metadata == {"license": "free"}
     assert tensors.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert set(tensors.arrays) == {"a", "b"}

@@ -24,12 +24,14 @@ class Architecture:
     Attributes:
       name: The registry's name.
       settings: All settings, defaults filled in, plain data.
-      preprocess: How an image becomes the input.
+      preprocess: How an image becomes the input, where the weights do not say.
       classes: K of the published classifier.
       make_network: Makes the Flax module from K, or from None without a classifier.
         Calling the module on [B, H, W, C] gives every output by name, in order.
       key_rules: For each file layout it can be loaded from, where every parameter
         comes from, the classifier's included.
+      preprocesses: How images become inputs for weights of a layout, where that is
+        another way: whoever trained the weights chose it.
       checkpoints: Published weights, each as plain data for a person to read: `name`,
         `file`, `source_dataset`, `license`, `url`.
       bundled: Weights that come with this package; None if none do.
@@ -45,6 +47,9 @@ class Architecture:
     checkpoints: tuple[Mapping[str, Json], ...]
     bundled: Path | None = None
     how_to_get: str = ""
+    preprocesses: Mapping[str, ImagePreprocess] = dataclasses.field(
+        default_factory=dict
+    )
 
     @property
     def what(self) -> str:

@@ -63,15 +63,21 @@ class DigitsCNN(nnx.Module):
         return outputs
 
 
-def make_architecture(settings: Mapping[str, Json] | None = None) -> Architecture:
-    """Returns the network, which has no settings.
+def make_architecture(
+    name: str = NAME, settings: Mapping[str, Json] | None = None
+) -> Architecture:
+    """Returns the network.
+
+    Args:
+      name: `NAME`.
+      settings: None: it has no settings.
 
     Raises:
       BackboneError: A setting is given.
     """
     return Architecture(
-        name=NAME,
-        settings=fill_settings(NAME, settings, {}),
+        name=name,
+        settings=fill_settings(name, settings, {}),
         preprocess=ImagePreprocess(
             color="gray",
             resize="none",

@@ -106,30 +106,33 @@ class MobileNetV2(nnx.Module):
         return outputs
 
 
-def make_architecture(settings: Mapping[str, Json] | None = None) -> Architecture:
+def make_architecture(
+    name: str = NAME, settings: Mapping[str, Json] | None = None
+) -> Architecture:
     """Returns MobileNetV2 of a width and an input size.
 
     Args:
+      name: `NAME`.
       settings: `width`, 0.35 to 1.4 (published: `WIDTHS`); `input_size`, pixels a side.
 
     Raises:
       BackboneError: A setting is unknown or out of range.
     """
-    filled = fill_settings(NAME, settings, {"width": 1.0, "input_size": 224})
+    filled = fill_settings(name, settings, {"width": 1.0, "input_size": 224})
     width, size = filled["width"], filled["input_size"]
     if not (isinstance(width, float) and WIDTHS[0] <= width <= WIDTHS[-1]):
         raise BackboneError(
-            f"Asked for {NAME} with width = {width}; it takes {WIDTHS[0]} to "
+            f"Asked for {name} with width = {width}; it takes {WIDTHS[0]} to "
             f"{WIDTHS[-1]}; weights are published for {', '.join(map(str, WIDTHS))}."
         )
     if not (isinstance(size, int) and MIN_INPUT <= size <= 2048):
         raise BackboneError(
-            f"Asked for {NAME} with input_size = {size}; it takes {MIN_INPUT} to 2048."
+            f"Asked for {name} with input_size = {size}; it takes {MIN_INPUT} to 2048."
         )
     with_top = _FILE.format(width=width, size=224, top="")
     without_top = _FILE.format(width=width, size=224, top="_no_top")
     return Architecture(
-        name=NAME,
+        name=name,
         settings=filled,
         preprocess=_make_preprocess(size),
         classes=CLASSES,

@@ -10,10 +10,15 @@ from tl_pipeline.backbones.pixels import PixelsBackbone, make_pixels
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
 
-# Each module has make_architecture(settings).
+# The names that each family's module makes, by make_architecture(name, settings).
 _FAMILIES = {
-    "digits_cnn": "tl_pipeline.backbones.digits_cnn",
-    "mobilenet_v2": "tl_pipeline.backbones.mobilenet_v2",
+    "digits_cnn": ("digits_cnn",),
+    "mobilenet_v2": ("mobilenet_v2",),
+}
+_MODULES = {
+    name: f"tl_pipeline.backbones.{family}"
+    for family, names in _FAMILIES.items()
+    for name in names
 }
 # These have no weights to load, and need no JAX.
 _WEIGHTLESS = {"pixels": make_pixels}
@@ -21,7 +26,7 @@ _WEIGHTLESS = {"pixels": make_pixels}
 
 def list_backbones() -> tuple[str, ...]:
     """Returns the names of all backbones, sorted."""
-    return tuple(sorted(_FAMILIES | _WEIGHTLESS))
+    return tuple(sorted(_MODULES | _WEIGHTLESS))
 
 
 def is_weightless(name: str) -> bool:
@@ -61,7 +66,7 @@ def make_architecture(
     """
     if is_weightless(name):
         raise BackboneError(f"Backbone {name} has no weights to load.")
-    return importlib.import_module(_FAMILIES[name]).make_architecture(settings)
+    return importlib.import_module(_MODULES[name]).make_architecture(name, settings)
 
 
 def describe_backbone(

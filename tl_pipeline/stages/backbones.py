@@ -1,5 +1,6 @@
 """Where weights meet backbones: a name and a source string become a backbone."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from tl_pipeline.backbones.registry import (
     make_weightless,
 )
 from tl_pipeline.digest import Json
-from tl_pipeline.errors import BackboneError, WeightsError
+from tl_pipeline.errors import BackboneError, WeightsError, shorten
 from tl_pipeline.weights.merge import KeyRule, merge_tensors
 from tl_pipeline.weights.reading import load_tensors
 from tl_pipeline.weights.source import PRETRAINED, WeightsSource, parse_source
 from tl_pipeline.weights.tensors import Tensors
+
+OWN_LAYOUT = "tl-pipeline"  # parameters under this package's names
 
 
 def load_backbone(
@@ -71,7 +74,9 @@ def load_backbone(
             compute_dtype=compute_dtype,
         )
     tensors = load_tensors(_find_file(architecture, source))
-    rules = _key_rules(architecture, tensors)
+    layout, rules = _choose_layout(architecture, tensors)
+    preprocess = architecture.preprocesses.get(layout, architecture.preprocess)
+    architecture = dataclasses.replace(architecture, preprocess=preprocess)
     classes = _count_classes(tensors, rules)
     parameters = merge_tensors(
         tensors,
@@ -100,19 +105,34 @@ def _find_file(architecture: Architecture, source: WeightsSource) -> Path:
     return architecture.bundled
 
 
-def _key_rules(architecture: Architecture, tensors: Tensors) -> list[KeyRule]:
-    if tensors.layout == "safetensors":  # under our own names
-        from tl_pipeline.backbones.network import network_shapes
+def _choose_layout(
+    architecture: Architecture, tensors: Tensors
+) -> tuple[str, list[KeyRule]]:
+    """Returns the layout that names most of the file's tensors, and its rules."""
+    from tl_pipeline.backbones.network import network_shapes
 
-        names = network_shapes(architecture, architecture.classes)
-        return [KeyRule(name, name) for name in names]
-    if tensors.layout not in architecture.key_rules:
-        known = ", ".join((*architecture.key_rules, "safetensors"))
+    own = network_shapes(architecture, architecture.classes)
+    layouts = {
+        OWN_LAYOUT: [KeyRule(name, name) for name in own],
+        **{
+            layout: [KeyRule(*rule) for rule in rules]
+            for layout, rules in architecture.key_rules.items()
+        },
+    }
+
+    def fit(layout: str) -> tuple[int, bool]:
+        named = {rule.source for rule in layouts[layout]}
+        # Of a file that fits none, the mismatches with its like are listed.
+        return len(named & tensors.arrays.keys()), layout == tensors.format
+
+    best = max(layouts, key=fit)
+    if fit(best) == (0, False):
         raise WeightsError(
-            f"Weights {tensors.path} are in the layout {tensors.layout}, from which "
-            f"{architecture.name} is not loaded; it takes {known}."
+            f"Weights {tensors.path} ({tensors.format}) are in no layout from which "
+            f"{architecture.name} is loaded: it takes {', '.join(layouts)}, and none "
+            f"of these names {shorten(', '.join(sorted(tensors.arrays)) or 'nothing')}."
         )
-    return [KeyRule(*rule) for rule in architecture.key_rules[tensors.layout]]
+    return best, layouts[best]
 
 
 def _count_classes(tensors: Tensors, rules: list[KeyRule]) -> int | None:

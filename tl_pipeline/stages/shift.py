@@ -79,7 +79,9 @@ def measure_shift(run: str | Path, dataset: str) -> dict[str, Json]:
         )
     test = _test(source, target, notes)
     priors, outputs = _estimate(loaded, head, source, target, notes)
-    outputs["aligned"], shrinkage = _align(loaded, head, source, target, notes)
+    aligned, shrinkage = _align(loaded, head, source, target, notes)
+    if aligned is not None:
+        outputs["aligned"] = aligned
     scores = _score(source, target, outputs, notes)
     known = target.targets[target.targets >= 0]
     if len(known):
@@ -253,7 +255,7 @@ def _align(
 def _score(
     source: Labeled,
     target: Labeled,
-    outputs: Mapping[str, np.ndarray | None],
+    outputs: Mapping[str, np.ndarray],
     notes: list[str],
 ) -> dict[str, Json]:
     """Scores each method on labeled target rows that the head did not see."""
@@ -272,11 +274,7 @@ def _score(
         notes.append(f"{count(n, 'example')} of classes that the head does not know")
     if not len(rows):
         return {}
-    right = {
-        name: said[rows].argmax(axis=1) == truth
-        for name, said in outputs.items()
-        if said is not None
-    }
+    right = {name: said[rows].argmax(axis=1) == truth for name, said in outputs.items()}
     scores: dict[str, Json] = {}
     for name, correct in right.items():
         rng = np.random.default_rng([1, len(rows)])

@@ -37,8 +37,19 @@ def _swap_last_two(array: np.ndarray) -> np.ndarray:
     return array.swapaxes(-1, -2) if array.ndim >= 2 else array
 
 
+def _outputs_last(array: np.ndarray) -> np.ndarray:
+    if array.ndim < 2:
+        return array
+    return array.transpose(*range(2, array.ndim), 1, 0)
+
+
 # Depthwise kernels are [H, W, C, 1] in Keras and [H, W, 1, C] as a grouped convolution.
-TRANSFORMS = {"same": lambda array: array, "depthwise": _swap_last_two}
+# PyTorch's kernels are [D, C / groups, H, W], and [D, C] of linear layers.
+TRANSFORMS = {
+    "same": lambda array: array,
+    "depthwise": _swap_last_two,
+    "torch": _outputs_last,
+}
 
 
 def merge_tensors(

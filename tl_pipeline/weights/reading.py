@@ -36,10 +36,10 @@ def load_tensors(path: Path) -> Tensors:
             f"Asked for weights {path}: {found}. Give the path of a .h5 or "
             ".safetensors file, pretrained, or random:SEED."
         )
-    layout, read = _READERS[path.suffix.lower()]
+    format, read = _READERS[path.suffix.lower()]
     try:
         sha256 = file_digest(path)
         arrays, metadata = read(path)
     except OSError as error:  # permissions, a disk that fails
         raise WeightsError(f"Weights {path} cannot be read: {error}.") from error
-    return Tensors(path, layout, sha256, arrays, metadata)
+    return Tensors(path, format, sha256, arrays, metadata)

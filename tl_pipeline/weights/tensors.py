@@ -13,14 +13,14 @@ class Tensors:
 
     Attributes:
       path: The file.
-      layout: `"keras-h5"` or `"safetensors"`: which naming scheme to expect.
+      format: `"keras-h5"` or `"safetensors"`: what could be read.
       sha256: Of the file's bytes.
       arrays: Arrays by the file's own names.
       metadata: What the file says about itself, as text.
     """
 
     path: Path
-    layout: str
+    format: str
     sha256: str
     arrays: Mapping[str, np.ndarray]
     metadata: Mapping[str, str]
