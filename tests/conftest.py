@@ -1,9 +1,25 @@
 """Shared by all tests: where real data is, and quiet, strict libraries."""
 
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
+
+# What one worker compiled, the others and all processes they start need not compile.
+COMPILED = "JAX_COMPILATION_CACHE_DIR"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the workers take it from the environment
+        os.environ[COMPILED] = tempfile.mkdtemp(prefix="tl-pipeline-tests-compiled-")
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ[COMPILED], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ GROUND = (  # each may import those before it
     "digest",
     "arrays",
     "files",
+    "compilation",
     "hdf5",
     "hdf5_texts",
     "spec",
