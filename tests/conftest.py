@@ -5,10 +5,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # What one worker compiled, the others and all processes they start need not compile.
 COMPILED = "JAX_COMPILATION_CACHE_DIR"
+
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

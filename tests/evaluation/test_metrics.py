@@ -22,7 +22,7 @@ def scored(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 @given(scored())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
 @pytest.mark.filterwarnings("ignore:A single label was found")
 @pytest.mark.filterwarnings("ignore:The number of unique classes")

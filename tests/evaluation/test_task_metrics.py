@@ -45,7 +45,7 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
 
 
 @given(**CASE)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_metrics_of_classes_are_those_of_scikit_learn(make_case, **case):
     task, truth, shares = make_case("multiclass", **case)
     found, guess = score_all(task, truth, shares), shares.argmax(axis=1)
@@ -83,7 +83,7 @@ def test_metrics_of_classes_are_those_of_scikit_learn(make_case, **case):
 
 
 @given(**CASE, threshold=st.sampled_from([None, 0.2, 0.7]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_metrics_of_two_classes_are_those_of_the_positive_one(
     make_case, threshold, **case
 ):
@@ -117,7 +117,7 @@ def test_metrics_of_two_classes_are_those_of_the_positive_one(
 
 
 @given(**CASE)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_metrics_of_labels_are_those_of_scikit_learn_where_targets_are_known(
     make_case, **case
 ):
@@ -173,7 +173,7 @@ def test_metrics_of_labels_are_those_of_scikit_learn_where_targets_are_known(
 
 
 @given(**CASE)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_metrics_of_numbers_are_means_over_the_targets_that_define_them(
     make_case, **case
 ):

@@ -128,6 +128,7 @@ def main() -> None:
     options.add_argument("--random", type=int, default=0)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--steps", action="store_true")
+    options.add_argument("--every", type=int, default=1, help="at each N-th step")
     options.add_argument("--examples", type=int, required=True)
     arguments = options.parse_args()
     folder = arguments.folder
@@ -196,7 +197,7 @@ def main() -> None:
         os.waitpid(in_child(count), 0)
         names = json.loads(os.read(reader, 2**20))
 
-        for k in range(len(names)):
+        for k in range(len(names))[:: arguments.every]:
 
             def stop_at_step(work: Callable[[], None], k: int = k) -> int:
                 def killed() -> None:

@@ -10,7 +10,7 @@ import pytest
 LOOP = Path(__file__).with_name("mutant_loop.py")
 
 
-@pytest.mark.parametrize("n", [200, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [120, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_no_mutant_of_a_store_crashes_hangs_or_is_read_wrongly(tmp_path: Path, n: int):
     done = subprocess.run(
         [sys.executable, str(LOOP), str(tmp_path), "--mutants", str(n)],
