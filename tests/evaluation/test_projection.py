@@ -9,6 +9,12 @@ from tl_pipeline.evaluation.projection import METHODS, project
 
 ROWS = np.random.default_rng(0).standard_normal((60, 7)) * [9, 3, 1, 1, 1, 1, 1]
 
+# UMAP compiles itself for most of a minute whenever it is loaded.
+DRAWN = [
+    pytest.param(name, marks=pytest.mark.slow) if name == "umap" else name
+    for name in METHODS
+]
+
 
 def need_package(method: str) -> None:
     """Skips where the extra that a method needs is not installed."""
@@ -16,7 +22,7 @@ def need_package(method: str) -> None:
         pytest.skip("umap-learn is not installed")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DRAWN)
 def test_the_same_rows_and_seed_give_the_same_points(method: str):
     need_package(method)
     first = project(ROWS, method=method, seed=3)
@@ -35,7 +41,7 @@ def test_components_are_those_of_most_variance_and_say_how_much():
     assert found.axes[0] == f"component 1, {share:.1f} % of variance"
 
 
-@pytest.mark.parametrize("method", ["tsne", "umap"])
+@pytest.mark.parametrize("method", DRAWN[1:])
 def test_clusters_stay_apart_in_neighborhoods(method: str):
     need_package(method)
     rows = ROWS + 100 * np.repeat(np.eye(3, 7), 20, axis=0)
@@ -46,7 +52,7 @@ def test_clusters_stay_apart_in_neighborhoods(method: str):
     assert (groups[distance.argmin(axis=1)] == groups).all()
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", DRAWN)
 @pytest.mark.parametrize("rows", [ROWS[:3], ROWS[:4, :1], np.ones((5, 4))])
 def test_few_flat_or_equal_rows_can_be_drawn(method: str, rows: np.ndarray):
     need_package(method)
