@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 LOOP = Path(__file__).with_name("fuzz_loop.py")
-KINDS = ("configs", "images", "keras", "safetensors", "targets", "weights_h5")
+KINDS = (
+    *("configs", "images", "keras", "safetensors", "targets", "torch"),
+    "weights_h5",
+)
 
 
 @pytest.mark.parametrize("n", [60, pytest.param(10_000, marks=pytest.mark.slow)])

@@ -7,11 +7,13 @@ from tl_pipeline.errors import WeightsError
 from tl_pipeline.weights.keras_h5 import read_keras_h5
 from tl_pipeline.weights.safetensors import read_safetensors
 from tl_pipeline.weights.tensors import Tensors
+from tl_pipeline.weights.torch_files import read_torch
 
 _READERS = {
     ".h5": ("keras-h5", read_keras_h5),
     ".hdf5": ("keras-h5", read_keras_h5),
     ".safetensors": ("safetensors", read_safetensors),
+    **dict.fromkeys((".pth", ".pt", ".bin", ".ckpt"), ("torch", read_torch)),
 }
 
 
@@ -19,7 +21,8 @@ def load_tensors(path: Path) -> Tensors:
     """Reads all tensors of a checkpoint file.
 
     Args:
-      path: A legacy Keras `.h5`/`.hdf5` or a `.safetensors` file.
+      path: A legacy Keras `.h5`/`.hdf5`, a `.safetensors`, or a PyTorch file: `.pth`,
+        `.pt`, `.bin`, `.ckpt`.
 
     Raises:
       WeightsError: The file is missing, of an unknown format, truncated or otherwise
@@ -33,8 +36,8 @@ def load_tensors(path: Path) -> Tensors:
     if not path.is_file():
         found = "it is a folder" if path.is_dir() else "there is no such file"
         raise WeightsError(
-            f"Asked for weights {path}: {found}. Give the path of a .h5 or "
-            ".safetensors file, pretrained, or random:SEED."
+            f"Asked for weights {path}: {found}. Give the path of a file "
+            f"({', '.join(_READERS)}), pretrained, or random:SEED."
         )
     format, read = _READERS[path.suffix.lower()]
     try:
