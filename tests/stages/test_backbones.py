@@ -93,3 +93,18 @@ def test_settings_survive_the_way_through_a_spec():
     first = load_backbone("mobilenet_v2", weights="random:0", settings={"width": 0.35})
     again = load_backbone("mobilenet_v2", weights="random:0", settings=first.settings)
     assert again.settings == first.settings == {"width": 0.35, "input_size": 224}
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "state_dict.model.", "teacher.backbone."]
+)
+def test_a_network_within_a_training_is_found_and_said(tmp_path, prefix):
+    arrays = {prefix + name: array for name, array in load_file(BUNDLED).items()}
+    arrays |= {f"{prefix}norm.num_batches_tracked": np.array(3), "queue": np.ones(3)}
+    save_file(arrays, tmp_path / "w.safetensors")
+    bundled = load_backbone("digits_cnn")
+    other = load_backbone("digits_cnn", weights=tmp_path / "w.safetensors")
+    assert other.weights_digest == bundled.weights_digest
+    assert other.weights_origin["unwrapped"] == prefix
+    assert other.weights_origin["left_out"] == 1
+    assert "unwrapped" not in bundled.weights_origin

@@ -24,7 +24,9 @@ class Backbone(Protocol):
         BatchNorm is folded.
       classifier_digest: Of the classifier's parameters; None where there is none.
       weights_origin: Where the weights come from, plain data: `kind` always; `file`
-        and `sha256` for files; `source_dataset` and `license`, None if unknown.
+        and `sha256` for files; `source_dataset` and `license`, None if unknown;
+        `unwrapped`, the words taken off before the tensors' names, and `left_out`, how
+        many tensors stood elsewhere, where there were any.
       preprocess: How an image becomes the input.
       compute_dtype: Of the forward pass.
       matmul_precision: JAX's name of the precision of matrix products.

@@ -18,6 +18,7 @@ from tl_pipeline.weights.merge import KeyRule, merge_tensors
 from tl_pipeline.weights.reading import load_tensors
 from tl_pipeline.weights.source import PRETRAINED, WeightsSource, parse_source
 from tl_pipeline.weights.tensors import Tensors
+from tl_pipeline.weights.unwrap import View, apply_view, list_views
 
 OWN_LAYOUT = "tl-pipeline"  # parameters under this package's names
 
@@ -73,8 +74,9 @@ def load_backbone(
             origin={"kind": "random", "source_dataset": None, "license": None},
             compute_dtype=compute_dtype,
         )
-    tensors = load_tensors(_find_file(architecture, source))
-    layout, rules = _choose_layout(architecture, tensors)
+    loaded = load_tensors(_find_file(architecture, source))
+    view, layout, rules = _choose_layout(architecture, loaded)
+    tensors = apply_view(loaded, view)
     preprocess = architecture.preprocesses.get(layout, architecture.preprocess)
     architecture = dataclasses.replace(architecture, preprocess=preprocess)
     classes = _count_classes(tensors, rules)
@@ -89,7 +91,7 @@ def load_backbone(
         architecture,
         parameters,
         weights=source.text,
-        origin=_describe_origin(architecture, source, tensors),
+        origin=_describe_origin(architecture, source, tensors, view),
         compute_dtype=compute_dtype,
     )
 
@@ -107,8 +109,8 @@ def _find_file(architecture: Architecture, source: WeightsSource) -> Path:
 
 def _choose_layout(
     architecture: Architecture, tensors: Tensors
-) -> tuple[str, list[KeyRule]]:
-    """Returns the layout that names most of the file's tensors, and its rules."""
+) -> tuple[View, str, list[KeyRule]]:
+    """Returns the view and layout that name most tensors, and the layout's rules."""
     from tl_pipeline.backbones.network import network_shapes
 
     own = network_shapes(architecture, architecture.classes)
@@ -120,19 +122,22 @@ def _choose_layout(
         },
     }
 
-    def fit(layout: str) -> tuple[int, bool]:
-        named = {rule.source for rule in layouts[layout]}
-        # Of a file that fits none, the mismatches with its like are listed.
-        return len(named & tensors.arrays.keys()), layout == tensors.format
+    named = {name: {r.source for r in rules} for name, rules in layouts.items()}
 
-    best = max(layouts, key=fit)
-    if fit(best) == (0, False):
+    def fit(choice: tuple[View, str]) -> tuple[int, bool]:
+        view, layout = choice
+        # Of a file that fits none, the mismatches with its like are listed.
+        return len(named[layout] & view.sources.keys()), layout == tensors.format
+
+    views = list_views(tensors.arrays)
+    view, best = max(((v, layout) for v in views for layout in layouts), key=fit)
+    if fit((view, best)) == (0, False):
         raise WeightsError(
             f"Weights {tensors.path} ({tensors.format}) are in no layout from which "
             f"{architecture.name} is loaded: it takes {', '.join(layouts)}, and none "
             f"of these names {shorten(', '.join(sorted(tensors.arrays)) or 'nothing')}."
         )
-    return best, layouts[best]
+    return view, best, layouts[best]
 
 
 def _count_classes(tensors: Tensors, rules: list[KeyRule]) -> int | None:
@@ -144,7 +149,7 @@ def _count_classes(tensors: Tensors, rules: list[KeyRule]) -> int | None:
 
 
 def _describe_origin(
-    architecture: Architecture, source: WeightsSource, tensors: Tensors
+    architecture: Architecture, source: WeightsSource, tensors: Tensors, view: View
 ) -> dict[str, Json]:
     """Says where weights come from, by the file's own word or its published name."""
     published = next(
@@ -159,4 +164,6 @@ def _describe_origin(
         "file": tensors.path.name,
         "sha256": tensors.sha256,
         **facts,
+        **({"unwrapped": view.prefix} if view.prefix else {}),
+        **({"left_out": view.n_left_out} if view.n_left_out else {}),
     }

@@ -234,6 +234,10 @@ class StoredTensors(Mapping[str, np.ndarray]):
             return values.astype(np.float32, order="C")
         return np.ascontiguousarray(values).reshape(ref.shape)
 
+    # Without it a name would be looked for by reading its tensor.
+    def __contains__(self, name: object) -> bool:
+        return name in self._refs
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._refs)
 
