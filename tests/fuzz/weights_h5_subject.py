@@ -1,4 +1,4 @@
-"""Mutants of Keras 3's `.weights.h5`, a layout that is refused, whatever is in it."""
+"""Mutants of Keras 3's `.weights.h5`: the numbers that are in the file, or a reason."""
 
 import io
 import random
@@ -7,7 +7,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 from hdf5_mutants import mutate_hdf5
-from keras_subject import Keras
+from keras_subject import Keras, read_plainly
+from verdicts import Wrong, check_message
+
+from tl_pipeline.errors import WeightsError
+from tl_pipeline.weights.reading import load_tensors
 
 
 def make_weights(libver: str) -> bytes:
@@ -36,6 +40,21 @@ class WeightsH5(Keras):
 
     def make(self, rng: random.Random) -> bytes:
         return mutate_hdf5(rng, rng.choice(self.files), self.files, self.outside)
+
+    def check(self, data: bytes) -> str:
+        self.path.write_bytes(data)
+        try:
+            tensors = load_tensors(self.path)
+        except WeightsError as error:
+            check_message(error, self.path)
+            return "refused"
+        with h5py.File(self.path, "r") as file:
+            for name, array in tensors.arrays.items():
+                dataset = file[name]
+                stored = read_plainly(dataset, data)
+                if array.shape != dataset.shape or array.tobytes() != stored:
+                    raise Wrong(f"{name}: not the numbers in the file")
+        return "accepted"
 
 
 def open_subject(folder: Path) -> WeightsH5:

@@ -86,10 +86,10 @@ def test_a_flipped_bit_is_an_error_of_ours_or_another_value(path):
     assert refused > 10
 
 
-def test_keras_3s_own_layout_is_told_from_the_legacy_one(path):
+def test_a_file_without_layers_is_said(path):
     with h5py.File(path, "w") as file:
-        file["layers/conv/vars/0"] = KERNEL
-    with pytest.raises(WeightsError, match="Keras 3's .weights.h5 layout"):
+        file["conv/kernel"] = KERNEL
+    with pytest.raises(WeightsError, match="no layout of Keras: it lists no layers"):
         load_tensors(path)
 
 

@@ -53,7 +53,7 @@ def test_a_folder_is_no_file(tmp_path):
 
 def test_an_unknown_format_lists_the_known_ones(tmp_path):
     with pytest.raises(
-        WeightsError, match=r"'.pkl' files. Known are .h5, .hdf5, .safe"
+        WeightsError, match=r"'.pkl' files. Known are .h5, .hdf5, .npz, .saf"
     ):
         load_tensors(tmp_path / "w.pkl")
 

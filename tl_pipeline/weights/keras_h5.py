@@ -55,15 +55,9 @@ def _read_layers(file: h5py.File, path: Path) -> dict[str, np.ndarray]:
     root = _get(file, "model_weights", h5py.Group, path) if saved_model else file
     layers = _read_names(root, _LAYERS)
     if layers is None:
-        newer = "layers" in file or "_layer_checkpoint_dependencies" in file
-        found = (
-            "it is Keras 3's .weights.h5 layout, which this version does not read"
-            if newer
-            else "it lists no layers"
-        )
         raise WeightsError(
-            f"Weights {path} are not in the legacy Keras layout: {found}. "
-            "Give a file as keras.applications publishes them."
+            f"Weights {path} are in no layout of Keras: it lists no layers. Give a "
+            "file as keras.applications publishes them, or of Model.save_weights."
         )
     arrays: dict[str, np.ndarray] = {}
     for layer in layers:

@@ -5,13 +5,20 @@ from pathlib import Path
 from tl_pipeline.digest import file_digest
 from tl_pipeline.errors import WeightsError
 from tl_pipeline.weights.keras_h5 import read_keras_h5
+from tl_pipeline.weights.keras_weights_h5 import (
+    is_keras_weights_h5,
+    read_keras_weights_h5,
+)
+from tl_pipeline.weights.npz import read_npz
 from tl_pipeline.weights.safetensors import read_safetensors
 from tl_pipeline.weights.tensors import Tensors
 from tl_pipeline.weights.torch_files import read_torch
 
+_KERAS_3 = ("keras-weights-h5", read_keras_weights_h5)
 _READERS = {
     ".h5": ("keras-h5", read_keras_h5),
     ".hdf5": ("keras-h5", read_keras_h5),
+    ".npz": ("google-npz", read_npz),
     ".safetensors": ("safetensors", read_safetensors),
     **dict.fromkeys((".pth", ".pt", ".bin", ".ckpt"), ("torch", read_torch)),
 }
@@ -21,8 +28,8 @@ def load_tensors(path: Path) -> Tensors:
     """Reads all tensors of a checkpoint file.
 
     Args:
-      path: A legacy Keras `.h5`/`.hdf5`, a `.safetensors`, or a PyTorch file: `.pth`,
-        `.pt`, `.bin`, `.ckpt`.
+      path: Keras' `.h5`/`.hdf5`, the legacy layout or that of `.weights.h5`; a
+        `.safetensors`; a PyTorch file: `.pth`, `.pt`, `.bin`, `.ckpt`; NumPy's `.npz`.
 
     Raises:
       WeightsError: The file is missing, of an unknown format, truncated or otherwise
@@ -40,6 +47,8 @@ def load_tensors(path: Path) -> Tensors:
             f"({', '.join(_READERS)}), pretrained, or random:SEED."
         )
     format, read = _READERS[path.suffix.lower()]
+    if format == "keras-h5" and is_keras_weights_h5(path):
+        format, read = _KERAS_3
     try:
         sha256 = file_digest(path)
         arrays, metadata = read(path)

@@ -135,7 +135,7 @@ def _read_entries(directory: bytes) -> Iterator[Member]:
         if at > len(directory):
             raise ZipError("its directory is damaged")
         is_known = version & 255 <= MAX_VERSION and method in (_STORED, _DEFLATED)
-        if flags & 0x2041 or not is_known:
+        if flags & 0x2061 or not is_known:
             raise ZipError(f"{name} is encrypted or packed by an unknown method")
         large = _read_extra(extra)
         # In this order, those that do not fit into 32 bits.
