@@ -14,9 +14,15 @@ from tl_pipeline.backbones.registry import (
 )
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError, WeightsError, shorten
+from tl_pipeline.weights.hub import fetch_weights
 from tl_pipeline.weights.merge import KeyRule, merge_tensors
 from tl_pipeline.weights.reading import load_tensors
-from tl_pipeline.weights.source import PRETRAINED, WeightsSource, parse_source
+from tl_pipeline.weights.source import (
+    PRETRAINED,
+    HubName,
+    WeightsSource,
+    parse_source,
+)
 from tl_pipeline.weights.tensors import Tensors
 from tl_pipeline.weights.unwrap import View, apply_view, list_views
 
@@ -34,8 +40,8 @@ def load_backbone(
 
     Args:
       name: A name from `list_backbones`.
-      weights: A path to `.h5` (legacy Keras) or `.safetensors`, `"pretrained"`, or
-        `"random:SEED"`.
+      weights: A path to a file that `load_tensors` reads, `"pretrained"`,
+        `"hf:OWNER/NAME[@REVISION][:FILE]"`, or `"random:SEED"`.
       compute_dtype: `"float32"`, or `"bfloat16"`, faster on accelerators.
       settings: The architecture's settings, plain data; defaults fill the rest.
 
@@ -74,7 +80,8 @@ def load_backbone(
             origin={"kind": "random", "source_dataset": None, "license": None},
             compute_dtype=compute_dtype,
         )
-    loaded = load_tensors(_find_file(architecture, source))
+    file, place = _find_file(architecture, source)
+    loaded = load_tensors(file)
     view, layout, rules = _choose_layout(architecture, loaded)
     tensors = apply_view(loaded, view)
     preprocess = architecture.preprocesses.get(layout, architecture.preprocess)
@@ -91,20 +98,36 @@ def load_backbone(
         architecture,
         parameters,
         weights=source.text,
-        origin=_describe_origin(architecture, source, tensors, view),
+        origin=_describe_origin(architecture, source, tensors, view) | place,
         compute_dtype=compute_dtype,
     )
 
 
-def _find_file(architecture: Architecture, source: WeightsSource) -> Path:
+def _find_file(
+    architecture: Architecture, source: WeightsSource
+) -> tuple[Path, dict[str, Json]]:
+    """Returns the file, and where on a hub it is from."""
     if source.path is not None:
-        return source.path
-    if architecture.bundled is None:
+        return source.path, {}
+    name = source.hub
+    if name is None and architecture.bundled is not None:
+        return architecture.bundled, {}
+    name = name or _find_on_hub(architecture)
+    if name is None:
         raise WeightsError(
             f"Asked for {architecture.name} with pretrained weights: none come with "
-            f"this package, and this version downloads none. {architecture.how_to_get}"
+            f"this package, and none are on a hub. {architecture.how_to_get}"
         )
-    return architecture.bundled
+    found = fetch_weights(name)
+    return found.path, {"hub": name.repository, "commit": found.commit}
+
+
+def _find_on_hub(architecture: Architecture) -> HubName | None:
+    """Returns the first of the published weights that a hub has."""
+    for checkpoint in architecture.checkpoints:
+        if repository := checkpoint.get("hub"):
+            return HubName(str(repository), file=str(checkpoint.get("file") or ""))
+    return None
 
 
 def _choose_layout(
@@ -152,8 +175,18 @@ def _describe_origin(
     architecture: Architecture, source: WeightsSource, tensors: Tensors, view: View
 ) -> dict[str, Json]:
     """Says where weights come from, by the file's own word or its published name."""
+    name = source.hub
+    if source.kind == "pretrained" and architecture.bundled is None:
+        name = _find_on_hub(architecture)
+    # All repositories of a hub call their files alike: there the repository tells.
     published = next(
-        (c for c in architecture.checkpoints if c["file"] == tensors.path.name), {}
+        (
+            checkpoint
+            for checkpoint in architecture.checkpoints
+            if checkpoint.get("hub") == (name and name.repository)
+            and (name or checkpoint["file"] == tensors.path.name)
+        ),
+        {},
     )
     facts = {
         key: tensors.metadata.get(key, published.get(key))

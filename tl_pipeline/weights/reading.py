@@ -38,13 +38,14 @@ def load_tensors(path: Path) -> Tensors:
     if path.suffix.lower() not in _READERS:
         raise WeightsError(
             f"Asked for weights {path}: no reader for {path.suffix or 'such names'!r} "
-            f"files. Known are {', '.join(_READERS)}; also pretrained and random:SEED."
+            f"files. Known are {', '.join(_READERS)}; also pretrained, "
+            "hf:OWNER/NAME and random:SEED."
         )
     if not path.is_file():
         found = "it is a folder" if path.is_dir() else "there is no such file"
         raise WeightsError(
             f"Asked for weights {path}: {found}. Give the path of a file "
-            f"({', '.join(_READERS)}), pretrained, or random:SEED."
+            f"({', '.join(_READERS)}), pretrained, hf:OWNER/NAME, or random:SEED."
         )
     format, read = _READERS[path.suffix.lower()]
     if format == "keras-h5" and is_keras_weights_h5(path):
