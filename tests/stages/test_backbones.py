@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -108,3 +110,19 @@ def test_a_network_within_a_training_is_found_and_said(tmp_path, prefix):
     assert other.weights_origin["unwrapped"] == prefix
     assert other.weights_origin["left_out"] == 1
     assert "unwrapped" not in bundled.weights_origin
+
+
+def test_what_lies_beside_the_weights_says_how_images_are_prepared(tmp_path):
+    (tmp_path / "w.safetensors").write_bytes(BUNDLED.read_bytes())
+    usual = load_backbone("digits_cnn", weights=tmp_path / "w.safetensors").preprocess
+    channels = [0.5] * usual.channels
+    said = {
+        "input_size": [usual.channels, 224, 224],
+        "mean": channels,
+        "std": channels,
+        "crop_pct": 0.5,
+    }
+    (tmp_path / "config.json").write_text(json.dumps({"pretrained_cfg": said}))
+    other = load_backbone("digits_cnn", weights=tmp_path / "w.safetensors").preprocess
+    assert other.size == usual.size
+    assert (other.resize_size, other.mean) == (2 * usual.size[0], tuple(channels))

@@ -16,6 +16,7 @@ from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError, WeightsError, shorten
 from tl_pipeline.weights.hub import fetch_weights
 from tl_pipeline.weights.merge import KeyRule, merge_tensors
+from tl_pipeline.weights.preprocessing import read_preprocess
 from tl_pipeline.weights.reading import load_tensors
 from tl_pipeline.weights.source import (
     PRETRAINED,
@@ -84,7 +85,8 @@ def load_backbone(
     loaded = load_tensors(file)
     view, layout, rules = _choose_layout(architecture, loaded)
     tensors = apply_view(loaded, view)
-    preprocess = architecture.preprocesses.get(layout, architecture.preprocess)
+    usual = architecture.preprocesses.get(layout, architecture.preprocess)
+    preprocess = read_preprocess(file, usual)
     architecture = dataclasses.replace(architecture, preprocess=preprocess)
     classes = _count_classes(tensors, rules)
     parameters = merge_tensors(
