@@ -38,6 +38,10 @@ class Torch:
 
     def make(self, rng: random.Random) -> bytes:
         data = rng.choice(self.files)
+        if rng.random() < 0.3:  # often within a number, which is then another one
+            damaged = bytearray(data)
+            damaged[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+            return bytes(damaged)
         if rng.random() < 0.4 or not data.startswith(b"PK"):
             return mutate_bytes(rng, data, self.files)
         if rng.random() < 0.6:
