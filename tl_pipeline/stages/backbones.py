@@ -27,6 +27,7 @@ from tl_pipeline.weights.source import (
 from tl_pipeline.weights.tensors import Tensors
 from tl_pipeline.weights.unwrap import View, apply_view, list_views
 
+_FORMATS_OF_ONE_LAYOUT = ("keras-h5", "keras-weights-h5", "google-npz")
 OWN_LAYOUT = "tl-pipeline"  # parameters under this package's names
 
 
@@ -156,7 +157,8 @@ def _choose_layout(
 
     views = list_views(tensors.arrays)
     view, best = max(((v, layout) for v in views for layout in layouts), key=fit)
-    if fit((view, best)) == (0, False):
+    # A PyTorch file may be of any layout: all its names are listed as they differ.
+    if fit((view, best)) == (0, False) and tensors.format in _FORMATS_OF_ONE_LAYOUT:
         raise WeightsError(
             f"Weights {tensors.path} ({tensors.format}) are in no layout from which "
             f"{architecture.name} is loaded: it takes {', '.join(layouts)}, and none "
