@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tl_pipeline.errors import WeightsError
-from tl_pipeline.weights.merge import TRANSFORMS, KeyRule, merge_tensors
+from tl_pipeline.weights.merge import LEFT_OUT, TRANSFORMS, KeyRule, merge_tensors
 from tl_pipeline.weights.tensors import Tensors
 
 RULES = (
@@ -95,3 +95,48 @@ def test_pytorch_kernels_come_with_their_outputs_last():
     )
     np.testing.assert_array_equal(TRANSFORMS["torch"](conv[0, 0]), conv[0, 0].T)
     assert TRANSFORMS["torch"](np.ones(3)).shape == (3,)
+
+
+def merge_by(rules, arrays, shapes):
+    tensors = Tensors(Path("w.h5"), "keras-h5", "", arrays, {})
+    return merge_tensors(tensors, rules=rules, shapes=shapes)
+
+
+PARTS = (KeyRule(("q", "k"), "qk", "torch"), KeyRule("text.*", LEFT_OUT))
+
+
+def test_several_tensors_become_one_parameter_side_by_side():
+    q, k = np.arange(6.0).reshape(3, 2), np.arange(6.0, 14).reshape(4, 2)
+    merged = merge_by(PARTS, {"q": q, "k": k}, {"qk": (2, 7)})
+    np.testing.assert_array_equal(merged["qk"], np.concatenate([q, k]).T)
+
+
+def test_a_part_that_is_missing_leaves_the_others_without_a_place():
+    with pytest.raises(WeightsError) as error:
+        merge_by(PARTS, {"q": np.ones((3, 2))}, {"qk": (2, 7)})
+    message = str(error.value)
+    assert "missing from the file (1):\n  qk [2, 7] (as q, k)" in message
+    assert "not in the network (1):\n  q [3, 2]" in message
+
+
+def test_parts_that_do_not_fit_each_other_are_told():
+    arrays = {"q": np.ones((3, 2)), "k": np.ones((4, 5))}
+    with pytest.raises(WeightsError, match=r"q, k: the file has .* qk wants \[2, 7\]"):
+        merge_by(PARTS, arrays, {"qk": (2, 7)})
+
+
+def test_what_the_network_has_no_use_for_may_be_left_out_by_name_alone():
+    arrays = {"q": np.ones((3, 2)), "k": np.ones((4, 2)), "text.deep.a": np.ones(3)}
+    assert set(merge_by(PARTS, arrays, {"qk": (2, 7)})) == {"qk"}
+    with pytest.raises(WeightsError, match=r"not in the network \(1\):\n  texts"):
+        merge_by(PARTS, arrays | {"texts": np.ones(1)}, {"qk": (2, 7)})
+
+
+def test_heads_and_rows_are_folded():
+    kernel = np.arange(24).reshape(4, 2, 3)
+    np.testing.assert_array_equal(TRANSFORMS["to-heads"](kernel), kernel.reshape(4, 6))
+    bias = np.arange(6).reshape(2, 3)
+    np.testing.assert_array_equal(TRANSFORMS["to-heads"](bias), np.arange(6))
+    np.testing.assert_array_equal(TRANSFORMS["rows"](kernel), kernel.reshape(8, 3))
+    after = TRANSFORMS["rows-after-zero"](kernel[:1])
+    np.testing.assert_array_equal(after, [[0, 0, 0], [0, 1, 2], [3, 4, 5]])

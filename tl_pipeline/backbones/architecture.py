@@ -10,8 +10,9 @@ from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
 from tl_pipeline.spec import ImagePreprocess
 
-# A tensor's name in a file, a parameter's dotted name here, and the transform between.
-Rule = tuple[str, str, str]
+# A tensor's name in a file (or several names), a parameter's dotted name here ("" for
+# tensors that are left out), and the transform between.
+Rule = tuple[str | tuple[str, ...], str, str]
 
 # Dotted names of a classifier begin with it; all others are the trunk's.
 CLASSIFIER_PREFIX = "classifier."
@@ -25,7 +26,7 @@ class Architecture:
       name: The registry's name.
       settings: All settings, defaults filled in, plain data.
       preprocess: How an image becomes the input, where the weights do not say.
-      classes: K of the published classifier.
+      classes: K of the published classifier; None where there is none.
       make_network: Makes the Flax module from K, or from None without a classifier.
         Calling the module on [B, H, W, C] gives every output by name, in order.
       key_rules: For each file layout it can be loaded from, where every parameter
@@ -41,7 +42,7 @@ class Architecture:
     name: str
     settings: Mapping[str, Json]
     preprocess: ImagePreprocess
-    classes: int
+    classes: int | None
     make_network: Callable[[int | None], Any]
     key_rules: Mapping[str, Sequence[Rule]]
     checkpoints: tuple[Mapping[str, Json], ...]

@@ -15,7 +15,7 @@ from tl_pipeline.backbones.registry import (
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError, WeightsError, shorten
 from tl_pipeline.weights.hub import fetch_weights
-from tl_pipeline.weights.merge import KeyRule, merge_tensors
+from tl_pipeline.weights.merge import KeyRule, merge_tensors, named_tensors
 from tl_pipeline.weights.preprocessing import read_preprocess
 from tl_pipeline.weights.reading import load_tensors
 from tl_pipeline.weights.source import (
@@ -148,12 +148,13 @@ def _choose_layout(
         },
     }
 
-    named = {name: {r.source for r in rules} for name, rules in layouts.items()}
-
     def fit(choice: tuple[View, str]) -> tuple[int, bool]:
         view, layout = choice
+        named: set[str] = set()
+        for rule in layouts[layout]:
+            named |= named_tensors(rule, view.sources.keys())
         # Of a file that fits none, the mismatches with its like are listed.
-        return len(named[layout] & view.sources.keys()), layout == tensors.format
+        return len(named), layout == tensors.format
 
     views = list_views(tensors.arrays)
     view, best = max(((v, layout) for v in views for layout in layouts), key=fit)
@@ -170,8 +171,9 @@ def _choose_layout(
 def _count_classes(tensors: Tensors, rules: list[KeyRule]) -> int | None:
     """Returns K of the file's classifier, which the file alone knows."""
     for rule in rules:
-        if rule.target == f"{CLASSIFIER_PREFIX}bias" and rule.source in tensors.arrays:
-            return tensors.arrays[rule.source].size
+        if rule.target == f"{CLASSIFIER_PREFIX}bias":
+            for source in named_tensors(rule, tensors.arrays):
+                return tensors.arrays[source].size
     return None
 
 

@@ -5,7 +5,7 @@ network must be in the file, and all shapes must agree. What does not is collect
 said at once, both ways.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,14 +23,25 @@ class KeyRule(NamedTuple):
     holds two of them is refused.
 
     Attributes:
-      source: The tensor's name in the file.
-      target: The parameter's dotted name in the network.
+      source: The tensor's name in the file; or several tensors', which after the
+        transform are joined along the last axis.
+      target: The parameter's dotted name in the network; or `LEFT_OUT`, for a tensor
+        that files may hold and the network has no use for, as a text tower. Its
+        source may then end in `*`.
       transform: One of `TRANSFORMS`.
     """
 
-    source: str
+    source: str | tuple[str, ...]
     target: str
     transform: str = "same"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The names of its tensors."""
+        return (self.source,) if isinstance(self.source, str) else self.source
+
+
+LEFT_OUT = ""
 
 
 def _swap_last_two(array: np.ndarray) -> np.ndarray:
@@ -43,12 +54,30 @@ def _outputs_last(array: np.ndarray) -> np.ndarray:
     return array.transpose(*range(2, array.ndim), 1, 0)
 
 
+def _join_heads(array: np.ndarray) -> np.ndarray:
+    return array.reshape(len(array), -1) if array.ndim == 3 else array.reshape(-1)
+
+
+def _stack_rows(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1, array.shape[-1])
+
+
+def _stack_rows_after_zero(array: np.ndarray) -> np.ndarray:
+    return np.pad(_stack_rows(array), ((1, 0), (0, 0)))
+
+
 # Depthwise kernels are [H, W, C, 1] in Keras and [H, W, 1, C] as a grouped convolution.
-# PyTorch's kernels are [D, C / groups, H, W], and [D, C] of linear layers.
+# PyTorch's kernels are [D, C / groups, H, W], and [D, C] of linear layers. Flax' of
+# attention are [D, heads, D / heads] into the heads, and rows, [heads, D / heads, D],
+# out of them. Tokens and positions are rows too, with axes of 1 before them or without;
+# where the first token has no position of its own, its row is zero.
 TRANSFORMS = {
     "same": lambda array: array,
     "depthwise": _swap_last_two,
     "torch": _outputs_last,
+    "to-heads": _join_heads,
+    "rows": _stack_rows,
+    "rows-after-zero": _stack_rows_after_zero,
 }
 
 
@@ -79,34 +108,37 @@ def merge_tensors(
     found: dict[str, KeyRule] = {}
     extra = set(tensors.arrays)
     for rule in rules:
+        if rule.target == LEFT_OUT:
+            extra -= named_tensors(rule, tensors.arrays)
         # A second source of one target stays among the extra ones.
-        if rule.source in tensors.arrays and rule.target not in found:
+        elif rule.target not in found and tensors.arrays.keys() >= {*rule.sources}:
             found[rule.target] = rule
-            extra.discard(rule.source)
+            extra.difference_update(rule.sources)
     wanted = set(shapes)
     if optional and not any(target.startswith(optional) for target in found):
         wanted = {name for name in wanted if not name.startswith(optional)}
     sources: dict[str, str] = {}
     for rule in rules:
-        sources.setdefault(rule.target, rule.source)
+        sources.setdefault(rule.target, ", ".join(rule.sources))
     missing = [_missing(name, sources, shapes) for name in wanted - found.keys()]
     merged: dict[str, np.ndarray] = {}
     unfit: list[str] = []
     for name in sorted(wanted & found.keys()):
         rule = found[name]
-        array = tensors.arrays[rule.source]
-        value = np.asarray(TRANSFORMS[rule.transform](array), np.float32, order="C")
+        value, source = _take(tensors, rule), ", ".join(rule.sources)
         if value.shape != shapes[name]:
             unfit.append(
-                f"{rule.source}: the file has {list(value.shape)}, "
+                f"{source}: the file has {list(value.shape)}, "
                 f"{name} wants {list(shapes[name])}"
             )
         elif not np.isfinite(value).all():
-            unfit.append(f"{rule.source}: holds values that are not finite")
+            unfit.append(f"{source}: holds values that are not finite")
         merged[name] = value
     left_over = [
         f"{name} {list(tensors.arrays[name].shape)}"
-        for name in extra | {found[name].source for name in found.keys() - wanted}
+        for name in extra.union(
+            *(found[name].sources for name in found.keys() - wanted)
+        )
     ]
     if missing or left_over or unfit:
         raise WeightsError(
@@ -120,6 +152,27 @@ def merge_tensors(
             )
         )
     return merged
+
+
+def named_tensors(rule: KeyRule, names: Collection[str]) -> set[str]:
+    """Returns those of the names that a rule speaks of.
+
+    Example:
+      >>> sorted(named_tensors(KeyRule("text.*", LEFT_OUT), ["text.a", "text.b", "c"]))
+      ['text.a', 'text.b']
+    """
+    if rule.target == LEFT_OUT and rule.sources[0].endswith("*"):
+        return {name for name in names if name.startswith(rule.sources[0][:-1])}
+    return {name for name in rule.sources if name in names}
+
+
+def _take(tensors: Tensors, rule: KeyRule) -> np.ndarray:
+    transform = TRANSFORMS[rule.transform]
+    parts = [transform(tensors.arrays[source]) for source in rule.sources]
+    # Parts that do not fit each other are shown as the first one.
+    same = len({part.shape[:-1] for part in parts}) == 1 and parts[0].ndim
+    joined = np.concatenate(parts, axis=-1) if len(parts) > 1 and same else parts[0]
+    return np.asarray(joined, np.float32, order="C")
 
 
 def _missing(
