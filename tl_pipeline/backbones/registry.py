@@ -14,6 +14,26 @@ from tl_pipeline.errors import BackboneError
 _FAMILIES = {
     "digits_cnn": ("digits_cnn",),
     "mobilenet_v2": ("mobilenet_v2",),
+    "vit": (
+        "vit_tiny_patch16",
+        "vit_small_patch16",
+        "vit_small_patch16_384",
+        "vit_small_patch32",
+        "vit_base_patch8",
+        "vit_base_patch16",
+        "vit_base_patch16_384",
+        "vit_base_patch32",
+        "vit_base_patch32_384",
+        "vit_large_patch16",
+        "vit_large_patch16_384",
+        "vit_large_patch32_384",
+        "deit_tiny_patch16",
+        "deit_tiny_distilled_patch16",
+        "deit_small_patch16",
+        "deit_small_distilled_patch16",
+        "deit_base_patch16",
+        "deit_base_distilled_patch16",
+    ),
 }
 _MODULES = {
     name: f"tl_pipeline.backbones.{family}"
