@@ -14,6 +14,14 @@ from tl_pipeline.errors import BackboneError
 _FAMILIES = {
     "digits_cnn": ("digits_cnn",),
     "mobilenet_v2": ("mobilenet_v2",),
+    "dinov2": (
+        "dinov2_small",
+        "dinov2_base",
+        "dinov2_large",
+        "dinov2_small_registers",
+        "dinov2_base_registers",
+        "dinov2_large_registers",
+    ),
     "vit": (
         "vit_tiny_patch16",
         "vit_small_patch16",
