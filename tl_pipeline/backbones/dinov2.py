@@ -28,8 +28,8 @@ from tl_pipeline.backbones.architecture import (
     Rule,
     fill_settings,
 )
+from tl_pipeline.backbones.checkpoint import Checkpoint, how_to_get
 from tl_pipeline.backbones.crops import IMAGENET, center_crop
-from tl_pipeline.backbones.published import Checkpoint, how_to_get
 from tl_pipeline.backbones.vision_layouts import timm_rules, transformers_rules
 from tl_pipeline.backbones.vision_transformer import (
     Shape,

@@ -14,6 +14,7 @@ from tl_pipeline.errors import BackboneError
 _FAMILIES = {
     "digits_cnn": ("digits_cnn",),
     "mobilenet_v2": ("mobilenet_v2",),
+    "clip": ("clip_base_patch32", "clip_base_patch16", "clip_large_patch14"),
     "dinov2": (
         "dinov2_small",
         "dinov2_base",

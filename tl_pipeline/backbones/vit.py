@@ -18,13 +18,13 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tl_pipeline.backbones.architecture import Architecture, fill_settings
-from tl_pipeline.backbones.crops import HALVES, IMAGENET, center_crop, whole_image
-from tl_pipeline.backbones.published import (
+from tl_pipeline.backbones.checkpoint import (
     IMAGENET_1K,
     IMAGENET_21K,
     Checkpoint,
     how_to_get,
 )
+from tl_pipeline.backbones.crops import HALVES, IMAGENET, center_crop, whole_image
 from tl_pipeline.backbones.vision_layouts import (
     google_rules,
     timm_rules,
