@@ -29,7 +29,14 @@ def rows(monkeypatch):
         monkeypatch.setitem(registry._MODULES, name, vit.__name__)
 
 
-@pytest.mark.parametrize("case", [c for c in GOLDEN["cases"] if c != "whole"])
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, marks=pytest.mark.slow if case == "timm at 48" else ())
+        for case in GOLDEN["cases"]
+        if case != "whole"
+    ],
+)
 def test_small_networks_are_those_of_others(rows, tmp_path, case):
     golden = GOLDEN["cases"][case]
     name, _ = ROWS[golden["row"]]

@@ -117,19 +117,21 @@ class Mlp(nnx.Module):
 class PatchEmbed(nnx.Module):
     """Each square patch of an image becomes one vector, by a matrix product."""
 
-    def __init__(self, features: int, *, patch: int, bias: bool = True):
-        """Makes a kernel [patch, patch, 3, D] and a bias [D] of zeros."""
+    def __init__(
+        self, features: int, *, patch: int, channels: int = 3, bias: bool = True
+    ):
+        """Makes a kernel [patch, patch, C, D] and a bias [D] of zeros."""
         self.patch = patch
-        self.kernel = nnx.Param(jnp.zeros((patch, patch, 3, features)))
+        self.kernel = nnx.Param(jnp.zeros((patch, patch, channels, features)))
         self.bias = nnx.Param(jnp.zeros(features)) if bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, H, W, 3] to [B, H / patch, W / patch, D]; a rest is cut off."""
+        """Maps [B, H, W, C] to [B, H / patch, W / patch, D]; a rest is cut off."""
         p = self.patch
         n, rows, columns = len(x), x.shape[1] // p, x.shape[2] // p
-        x = x[:, : rows * p, : columns * p].reshape(n, rows, p, columns, p, 3)
-        x = x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, p * p * 3)
-        out = x @ self.kernel[...].reshape(p * p * 3, -1)
+        x = x[:, : rows * p, : columns * p].reshape(n, rows, p, columns, p, -1)
+        kernel = self.kernel[...].reshape(-1, self.kernel.shape[-1])
+        out = x.transpose(0, 1, 3, 2, 4, 5).reshape(-1, len(kernel)) @ kernel
         if self.bias is not None:
             out = out + self.bias[...].reshape(1, -1)
         return out.reshape(n, rows, columns, -1)

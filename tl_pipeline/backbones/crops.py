@@ -31,7 +31,8 @@ def center_crop(
     return ImagePreprocess(
         color="rgb",
         resize="short",
-        resize_size=math.floor(size / share),
+        # As timm does, and whole numbers stay what they are.
+        resize_size=math.floor(size / share + 1e-6),
         size=(size, size),
         interpolation=interpolation,
         scale=1 / 255,

@@ -15,6 +15,7 @@ _FAMILIES = {
     "digits_cnn": ("digits_cnn",),
     "mobilenet_v2": ("mobilenet_v2",),
     "clip": ("clip_base_patch32", "clip_base_patch16", "clip_large_patch14"),
+    "convnext": ("convnext_tiny", "convnext_small", "convnext_base"),
     "dinov2": (
         "dinov2_small",
         "dinov2_base",

@@ -76,6 +76,7 @@ TRANSFORMS = {
     "depthwise": _swap_last_two,
     "torch": _outputs_last,
     "to-heads": _join_heads,
+    "flat": np.ravel,
     "rows": _stack_rows,
     "rows-after-zero": _stack_rows_after_zero,
 }
