@@ -14,8 +14,14 @@ from tl_pipeline.spec import ImagePreprocess
 # tensors that are left out), and the transform between.
 Rule = tuple[str | tuple[str, ...], str, str]
 
+# The parameter of a tensor that no forward pass needs: it may be in a file, or not.
+UNUSED = ""
+
 # Dotted names of a classifier begin with it; all others are the trunk's.
 CLASSIFIER_PREFIX = "classifier."
+# Outputs with these names depend on the classifier's parameters, others never do.
+CLASSIFIER_OUTPUTS = ("fc1", "fc2", "logits")
+MAX_INPUT = 2048  # pixels a side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,3 +96,17 @@ def fill_settings(
             )
         filled[key] = value
     return filled
+
+
+def check_input_size(name: str, size: Json, *, least: int) -> int:
+    """Returns the setting `input_size`, pixels a side.
+
+    Raises:
+      BackboneError: It is below `least`, which the network's strides take, or huge.
+    """
+    if not (isinstance(size, int) and least <= size <= MAX_INPUT):
+        raise BackboneError(
+            f"Asked for {name} with input_size = {size}; it takes {least} to "
+            f"{MAX_INPUT}."
+        )
+    return size

@@ -3,8 +3,10 @@
 import dataclasses
 from collections.abc import Sequence
 
+from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError
+from tl_pipeline.spec import parse_feature
 from tl_pipeline.stages.backbones import Backbone, load_backbone
 
 PIXELS = "pixels"
@@ -53,7 +55,11 @@ def load_baselines(
                 untrained = load_backbone(
                     beside.name, weights=name, settings=beside.settings
                 )
-                kept = tuple(f for f in features if not f.startswith("logits"))
+                kept = tuple(
+                    name
+                    for name in features
+                    if parse_feature(name).output not in CLASSIFIER_OUTPUTS
+                )
                 baselines.append(Baseline(name, untrained, kept or ("pool",)))
         else:
             raise ConfigError(

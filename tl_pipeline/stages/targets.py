@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS
 from tl_pipeline.backbones.features import feature_shape, resolve_features
 from tl_pipeline.data.preprocessing import preprocessing_fingerprint
 from tl_pipeline.digest import Json
@@ -141,7 +142,7 @@ def open_target(
             shape=feature_shape(feature, shapes),
             dtype=store_dtype,
             classifier=backbone.classifier_digest
-            if feature.output == "logits"
+            if feature.output in CLASSIFIER_OUTPUTS
             else None,
         )
         for feature in resolved

@@ -66,11 +66,31 @@ def _stack_rows_after_zero(array: np.ndarray) -> np.ndarray:
     return np.pad(_stack_rows(array), ((1, 0), (0, 0)))
 
 
+def _pixel(array: np.ndarray) -> np.ndarray:
+    return array.reshape(array.shape[-2:]) if array.shape[:-2] == (1, 1) else array
+
+
+def _spread(array: np.ndarray, size: int) -> np.ndarray:
+    """Returns [H * W * C, D] as [H, W, C, D]."""
+    if array.ndim != 2 or len(array) % size**2:
+        return array
+    return array.reshape(size, size, -1, array.shape[1])
+
+
+def _torch_spread(array: np.ndarray, size: int) -> np.ndarray:
+    """Returns [D, C * H * W] as [H, W, C, D]."""
+    if array.ndim != 2 or array.shape[1] % size**2:
+        return array
+    return _outputs_last(array.reshape(len(array), -1, size, size))
+
+
 # Depthwise kernels are [H, W, C, 1] in Keras and [H, W, 1, C] as a grouped convolution.
 # PyTorch's kernels are [D, C / groups, H, W], and [D, C] of linear layers. Flax' of
 # attention are [D, heads, D / heads] into the heads, and rows, [heads, D / heads, D],
 # out of them. Tokens and positions are rows too, with axes of 1 before them or without;
 # where the first token has no position of its own, its row is zero.
+# A "pixel" is a 1×1 convolution of a vector. A dense layer on an image, flattened as
+# each framework lays it out, is a convolution by a kernel as large as the image.
 TRANSFORMS = {
     "same": lambda array: array,
     "depthwise": _swap_last_two,
@@ -79,6 +99,11 @@ TRANSFORMS = {
     "flat": np.ravel,
     "rows": _stack_rows,
     "rows-after-zero": _stack_rows_after_zero,
+    "pixel": _pixel,
+    "torch-pixel": lambda array: _pixel(_outputs_last(array)),
+    "flat-7x7": lambda array: _spread(array, 7),
+    "torch-flat-7x7": lambda array: _torch_spread(array, 7),
+    "torch-flat-6x6": lambda array: _torch_spread(array, 6),
 }
 
 
