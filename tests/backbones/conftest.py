@@ -1,7 +1,11 @@
-"""keras.applications' MobileNetV2 as the oracle, and its files in the legacy layout."""
+"""keras.applications as the oracle, and its files in the legacy layout."""
 
+import importlib.util
 import os
+import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -10,7 +14,7 @@ import numpy as np
 import pytest
 
 # Our outputs by the Keras layer that computes them.
-LAYERS = {
+MOBILENET = {
     "stem": "Conv1_relu",
     "block0": "expanded_conv_project_BN",
     **{f"block{i}": f"block_{i}_project_BN" for i in (1, 3, 6, 10, 13, 16)},
@@ -21,28 +25,50 @@ LAYERS = {
 }
 
 
-class KerasMobileNet:
-    """The model with seeded weights and BatchNorm statistics far from trivial."""
+class KerasNetwork:
+    """A model with seeded weights and BatchNorm statistics far from trivial.
 
-    def __init__(self, width: float, size: int, *, classes: int = 11, seed: int = 0):
+    Args:
+      function: Its name in `keras.applications`.
+      size: Pixels a side.
+      layers: Our outputs by the layer that computes them.
+      preprocess: Module of `keras.applications` whose `preprocess_input` it wants.
+      options: Of the function.
+      gain: Variance of a kernel, times its inputs.
+    """
+
+    def __init__(
+        self,
+        function: str,
+        size: int,
+        *,
+        layers: Mapping[str, str],
+        preprocess: str,
+        classes: int = 11,
+        seed: int = 0,
+        gain: float = 1,
+        **options: Any,
+    ):
         os.environ.setdefault("KERAS_BACKEND", "jax")
         self.keras: Any = pytest.importorskip("keras", reason="keras is the oracle")
         self.keras.utils.clear_session()  # layers are named from zero again
+        self.layers = layers
+        self.preprocess = getattr(self.keras.applications, preprocess).preprocess_input
         # Keras compiles one program for each shape that it draws, 15 s in all, only
         # to have its draws overwritten below.
         drawing = self.keras.initializers.VarianceScaling
         with mock.patch.object(drawing, "__call__", _make_zeros):
-            self.model = self.keras.applications.MobileNetV2(
+            self.model = getattr(self.keras.applications, function)(
                 input_shape=(size, size, 3),
-                alpha=width,
                 weights=None,
                 classes=classes,
                 classifier_activation=None,
+                **options,
             )
         rng = np.random.default_rng(seed)
         for layer in self.model.layers:
             depthwise = isinstance(layer, self.keras.layers.DepthwiseConv2D)
-            layer.set_weights([_draw(w, rng, depthwise) for w in layer.weights])
+            layer.set_weights([_draw(w, rng, depthwise, gain) for w in layer.weights])
 
     def load(self, path: Path) -> None:
         """Takes the weights of a legacy file, as Keras itself reads them."""
@@ -62,28 +88,60 @@ class KerasMobileNet:
 
     def run(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Returns every output of uint8 [B, H, W, 3], under our names."""
-        layers = [self.model.get_layer(name).output for name in LAYERS.values()]
-        preprocess = self.keras.applications.mobilenet_v2.preprocess_input
+        layers = [self.model.get_layer(name).output for name in self.layers.values()]
         every = self.keras.Model(self.model.input, layers)
-        results = every.predict_on_batch(preprocess(images.astype(np.float32)))
-        return dict(zip(LAYERS, map(np.asarray, results), strict=True))
+        results = every.predict_on_batch(self.preprocess(images.astype(np.float32)))
+        return dict(zip(self.layers, map(np.asarray, results), strict=True))
 
 
 @pytest.fixture(scope="session")
-def keras_mobilenet() -> type[KerasMobileNet]:
+def keras_network() -> type[KerasNetwork]:
     """The oracle's class."""
-    return KerasMobileNet
+    return KerasNetwork
+
+
+@pytest.fixture(scope="session")
+def keras_mobilenet() -> Any:
+    """Makes a MobileNetV2 of a width and a size."""
+
+    def make(width: float, size: int, *, classes: int = 11) -> KerasNetwork:
+        return KerasNetwork(
+            "MobileNetV2",
+            size,
+            layers=MOBILENET,
+            preprocess="mobilenet_v2",
+            classes=classes,
+            alpha=width,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def drawing() -> ModuleType:
+    """The module `golden/drawing.py`, by which golden files are made too."""
+    path = Path(__file__).parent / "golden" / "drawing.py"
+    spec = importlib.util.spec_from_file_location("golden_drawing", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
 
 
 def _make_zeros(self: Any, shape: tuple[int, ...], dtype: Any = None) -> np.ndarray:
     return np.zeros(shape, np.float32)
 
 
-def _draw(weight: Any, rng: np.random.Generator, depthwise: bool) -> np.ndarray:
+def _draw(
+    weight: Any, rng: np.random.Generator, depthwise: bool, gain: float
+) -> np.ndarray:
     shape = tuple(weight.shape)
-    if weight.name == "kernel":
+    if weight.name in ("kernel", "depthwise_kernel"):
         fan_in = np.prod(shape[:2] if depthwise else shape[:-1])
-        return rng.standard_normal(shape) * np.sqrt(1 / fan_in)
+        return rng.standard_normal(shape, np.float32) * np.float32(
+            np.sqrt(gain / fan_in)
+        )
     if weight.name in ("gamma", "moving_variance"):
         return rng.uniform(0.5, 1.5, shape)
     return rng.standard_normal(shape) * 0.3

@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from tl_pipeline.backbones import registry
 from tl_pipeline.backbones.registry import (
+    _FAMILIES,
     describe_backbone,
     list_backbones,
     make_architecture,
@@ -13,20 +13,19 @@ from tl_pipeline.backbones.registry import (
 from tl_pipeline.digest import canonical_json
 from tl_pipeline.errors import BackboneError
 
-# One of each family by default: the others are rows of the same table.
-FIRST = {"pixels", *(names[0] for names in registry._FAMILIES.values())}
+# The first of each family; to trace all of them takes minutes.
+FIRST = {"pixels", *(names[0] for names in _FAMILIES.values())}
 
 
 def test_the_backbones_are_listed_sorted():
-    names = list_backbones()
-    assert list(names) == sorted(names)
-    assert {"digits_cnn", "mobilenet_v2", "pixels", "vit_small_patch16"} <= set(names)
+    assert list(list_backbones()) == sorted(list_backbones())
+    assert {"digits_cnn", "mobilenet_v2", "pixels"} <= set(list_backbones())
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=() if name in FIRST else pytest.mark.slow)
+        name if name in FIRST else pytest.param(name, marks=pytest.mark.slow)
         for name in list_backbones()
     ],
 )
@@ -53,9 +52,9 @@ def test_features_are_listed_in_order_with_shapes():
     "make", [make_architecture, describe_backbone, make_weightless]
 )
 def test_an_unknown_name_lists_the_known_ones(make):
-    words = "'mobilenet_v3'; known are .*, pixels.* Did you mean 'mobilenet_v2'"
+    words = "'digit_cnn'; known are .*, pixels, .* Did you mean 'digits_cnn'"
     with pytest.raises(BackboneError, match=words):
-        make("mobilenet_v3")
+        make("digit_cnn")
 
 
 def test_pixels_load_without_jax():

@@ -12,7 +12,16 @@ from tl_pipeline.errors import BackboneError
 
 # The names that each family's module makes, by make_architecture(name, settings).
 _FAMILIES = {
+    "alexnet": ("alexnet",),
     "digits_cnn": ("digits_cnn",),
+    "keras_resnet": (
+        "keras_resnet50",
+        "keras_resnet101",
+        "keras_resnet152",
+        "keras_resnet50_v2",
+        "keras_resnet101_v2",
+        "keras_resnet152_v2",
+    ),
     "mobilenet_v2": ("mobilenet_v2",),
     "clip": ("clip_base_patch32", "clip_base_patch16", "clip_large_patch14"),
     "convnext": ("convnext_tiny", "convnext_small", "convnext_base"),
@@ -44,6 +53,9 @@ _FAMILIES = {
         "deit_base_patch16",
         "deit_base_distilled_patch16",
     ),
+    "resnet": ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    "squeezenet": ("squeezenet1_0", "squeezenet1_1", "keras_squeezenet1_1"),
+    "vgg": ("vgg16", "vgg16_bn", "vgg19", "vgg19_bn"),
 }
 _MODULES = {
     name: f"tl_pipeline.backbones.{family}"

@@ -1,0 +1,133 @@
+"""Writes what torchvision's and timm's networks say, for our tests to compare with.
+
+    python make_torch.py [LAYOUT-NAME ...]
+
+It wants PyTorch, torchvision and timm. A file LAYOUT-NAME.npz holds the names and
+shapes of the network's tensors, and for those in CASES samples of its outputs, with
+weights drawn by `drawing.py`.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import drawing
+import numpy as np
+import timm
+import torch
+import torchvision
+
+HERE = Path(__file__).parent
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Case(NamedTuple):
+    """A network that is run, and what its outputs are called there.
+
+    Attributes:
+      size: Pixels of the input a side.
+      modules: The module whose result is an output of ours, by our name; with < it is
+        what the module is given. An image as `pool` is averaged over its pixels.
+      mean: Of the input, of values from 0 to 1.
+      std: Likewise.
+    """
+
+    size: int
+    modules: dict[str, str]
+    mean: tuple[float, ...] = MEAN
+    std: tuple[float, ...] = STD
+
+
+RESNET = {"stem": "relu", **{f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}}
+RESNET |= {"pool": "avgpool", "logits": "fc"}
+TIMM_RESNET = RESNET | {"stem": "act1", "pool": "global_pool"}
+VGG = {"pool": "features", "fc1": "classifier.1", "fc2": "classifier.4"}
+TIMM_VGG = {"pool": "features", "fc1": "pre_logits.act1", "fc2": "pre_logits.act2"}
+SQUEEZENET = {"stem": "features.1", "pool": "features", "logits": "classifier"}
+ALEXNET = VGG | {f"block{n}": f"features.{i}" for n, i in ((1, 2), (4, 9), (5, 12))}
+VGG, ALEXNET = VGG | {"logits": "classifier.6"}, ALEXNET | {"logits": "classifier.6"}
+TIMM_VGG |= {"logits": "head.fc"}
+
+CASES = {
+    "torchvision-resnet18": Case(65, RESNET),
+    "torchvision-resnet50": Case(64, RESNET),
+    "timm-resnet50": Case(64, TIMM_RESNET),
+    "torchvision-vgg16": Case(
+        96, VGG | {"block1": "features.4", "block3": "features.16"}
+    ),
+    "torchvision-vgg16_bn": Case(96, VGG | {"block1": "features.6"}),
+    "timm-vgg16_bn": Case(96, TIMM_VGG | {"block1": "features.6"}),
+    "torchvision-squeezenet1_0": Case(70, SQUEEZENET | {"fire5": "features.7"}),
+    "torchvision-squeezenet1_1": Case(70, SQUEEZENET | {"fire5": "features.7"}),
+    "torchvision-alexnet": Case(95, ALEXNET),
+}
+NAMES = (
+    *(f"torchvision-resnet{n}" for n in (18, 34, 50, 101, 152)),
+    *(f"torchvision-vgg{n}" for n in ("16", "16_bn", "19", "19_bn")),
+    "torchvision-squeezenet1_0",
+    "torchvision-squeezenet1_1",
+    "torchvision-alexnet",
+    "timm-resnet50",
+    "timm-vgg16_bn",
+)
+
+
+def make_network(name: str) -> torch.nn.Module:
+    """Returns the network of LAYOUT-NAME, untrained."""
+    library, _, network = name.partition("-")
+    if library == "timm":
+        return timm.create_model(network).eval()
+    options = {"init_weights": False} if network == "inception_v3" else {}
+    return torchvision.models.get_model(network, weights=None, **options).eval()
+
+
+def run(network: torch.nn.Module, case: Case) -> dict[str, np.ndarray]:
+    """Returns samples of every output, channels last."""
+    outputs: dict[str, np.ndarray] = {}
+
+    def keep(name: str, given: bool):
+        def hook(module, inputs, output):
+            output = inputs[0] if given else output
+            if output.ndim == 4:
+                output = output.permute(0, 2, 3, 1)
+            if name == "pool" and output.ndim == 4:
+                output = output.mean((1, 2))
+            # The first time: some modules are used again.
+            outputs.setdefault(name, drawing.sample(output.detach().numpy().copy()))
+
+        return hook
+
+    for name, module in case.modules.items():
+        hook = keep(name, module.startswith("<"))
+        network.get_submodule(module.lstrip("<")).register_forward_hook(hook)
+    images = drawing.draw_images(case.size).astype(np.float32) / 255
+    images = (images - np.float32(case.mean)) / np.float32(case.std)
+    with torch.inference_mode():
+        network(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+    return outputs
+
+
+def main(names: list[str]) -> None:
+    """Writes the files of these names; of all, if there are none."""
+    for name in names or NAMES:
+        network = make_network(name)
+        state = network.state_dict()
+        shapes = [[key, list(value.shape)] for key, value in state.items()]
+        outputs: dict[str, np.ndarray] = {}
+        if name in CASES:
+            drawn = {
+                key: torch.from_numpy(
+                    np.asarray(drawing.draw_tensor(key, tuple(value.shape)))
+                )
+                for key, value in state.items()
+            }
+            network.load_state_dict(drawn)
+            outputs = run(network, CASES[name])
+            outputs["size"] = np.array(CASES[name].size)
+        text = np.frombuffer(json.dumps(shapes).encode(), np.uint8)
+        np.savez_compressed(HERE / f"{name}.npz", tensors=text, **outputs)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

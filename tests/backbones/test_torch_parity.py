@@ -1,0 +1,100 @@
+"""torchvision's and timm's networks: golden files that golden/make_torch.py wrote."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS
+from tl_pipeline.backbones.network import network_shapes
+from tl_pipeline.backbones.registry import make_architecture
+from tl_pipeline.stages.backbones import load_backbone
+from tl_pipeline.weights.merge import TRANSFORMS
+
+GOLDEN = Path(__file__).parent / "golden"
+TOLERANCE = 1e-4  # of the largest value: float32 through a hundred layers
+SLOW = pytest.mark.slow
+
+# Golden file, our backbone, and the start of the names of what is left out of the file:
+# a top of half a gigabyte.
+RUN = [
+    ("torchvision-resnet18", "resnet18", None),
+    ("torchvision-vgg16_bn", "vgg16_bn", "classifier."),
+    ("torchvision-squeezenet1_0", "squeezenet1_0", None),
+    ("torchvision-squeezenet1_1", "squeezenet1_1", None),
+    ("torchvision-alexnet", "alexnet", "classifier."),
+    *(
+        pytest.param(f"{library}-{name}", name, None, marks=SLOW)
+        for library, name in (
+            ("torchvision", "resnet50"),
+            ("timm", "resnet50"),
+            ("torchvision", "vgg16"),
+            ("torchvision", "vgg16_bn"),
+            ("timm", "vgg16_bn"),
+            ("torchvision", "alexnet"),
+        )
+    ),
+]
+NAMED = [
+    *((f"torchvision-resnet{n}", f"resnet{n}") for n in (18, 34, 50, 101, 152)),
+    *((f"torchvision-{name}", name) for name in ("vgg16", "vgg16_bn", "vgg19")),
+    *((f"torchvision-{name}", name) for name in ("vgg19_bn", "alexnet")),
+    *(
+        (f"torchvision-squeezenet{version}", f"squeezenet{version}")
+        for version in ("1_0", "1_1")
+    ),
+    ("timm-resnet50", "resnet50"),
+    ("timm-vgg16_bn", "vgg16_bn"),
+]
+
+
+def read_golden(file):
+    with np.load(GOLDEN / f"{file}.npz") as archive:
+        golden = dict(archive)
+    shapes = json.loads(golden.pop("tensors").tobytes())
+    return {name: tuple(shape) for name, shape in shapes}, golden
+
+
+@pytest.mark.parametrize(("file", "backbone", "without"), RUN)
+def test_every_output_is_that_of_pytorch(drawing, tmp_path, file, backbone, without):
+    tensors, golden = read_golden(file)
+    size = int(golden.pop("size"))
+    path = tmp_path / "model.safetensors"
+    save_file(
+        {name: drawing.draw_tensor(name, tensors[name]) for name in tensors}, path
+    )
+    loaded = load_backbone(backbone, weights=path, settings={"input_size": size})
+    assert {"pool", "logits"} <= golden.keys()
+    if without:
+        golden = {
+            name: golden[name] for name in golden.keys() - set(CLASSIFIER_OUTPUTS)
+        }
+    assert golden.keys() <= loaded.feature_shapes().keys()
+    outputs = loaded.make_forward(list(golden))(drawing.draw_images(size))
+    for name, theirs in golden.items():
+        ours = drawing.sample(np.asarray(outputs[name]))
+        assert np.std(theirs[:-1]) > 1e-3 * theirs[-1], f"{name} says nothing"
+        difference = np.abs(ours - theirs).max() / theirs[-1]
+        assert difference <= TOLERANCE, (name, difference)
+
+
+@pytest.mark.parametrize(("file", "backbone"), NAMED)
+def test_every_tensor_of_the_published_layout_has_its_place(file, backbone):
+    tensors, _ = read_golden(file)
+    architecture = make_architecture(backbone)
+    shapes = network_shapes(architecture, architecture.classes)
+    rules = max(
+        architecture.key_rules.values(),
+        key=lambda rules: len({rule[0] for rule in rules} & tensors.keys()),
+    )
+    placed = {}
+    for source, target, transform in rules:
+        if source in tensors:
+            blank = np.broadcast_to(np.float32(0), tensors[source])
+            placed[source] = TRANSFORMS[transform](blank).shape
+            assert not target or placed[source] == shapes[target], source
+    assert placed.keys() == tensors.keys()
+    targets = {target for source, target, _ in rules if source in tensors}
+    assert targets - {""} == shapes.keys()

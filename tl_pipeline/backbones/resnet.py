@@ -1,0 +1,179 @@
+"""ResNet, as torchvision and timm have it: the stride is in the 3×3 convolution.
+
+Outputs: `stem` (before its pooling), `stage1` to `stage4`, `pool` (the mean over
+pixels), and `logits` with a classifier.
+
+Reference:
+  He et al. 2015, https://arxiv.org/abs/1512.03385
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import jax
+from flax import nnx
+
+from tl_pipeline.backbones.architecture import (
+    Architecture,
+    Rule,
+    check_input_size,
+    fill_settings,
+)
+from tl_pipeline.backbones.layers import ConvNorm, Linear
+from tl_pipeline.backbones.layouts import TORCH, torch_conv_norm, torch_layer
+from tl_pipeline.backbones.pooling import global_average_pool, max_pool
+from tl_pipeline.backbones.published import (
+    CLASSES,
+    list_checkpoints,
+    say_how_to_get,
+    torch_preprocess,
+)
+from tl_pipeline.digest import Json
+
+MIN_INPUT = 32  # five halvings
+_EPSILON = 1e-5
+_STEM = 64
+_FILTERS = (64, 128, 256, 512)  # of stage1 to stage4
+
+
+class Variant(NamedTuple):
+    """A depth.
+
+    Attributes:
+      blocks: Residual blocks in each stage.
+      expansion: 4 with a bottleneck: 1×1, 3×3, and a 1×1 to so many times the filters.
+        1 without: two 3×3.
+    """
+
+    blocks: tuple[int, int, int, int]
+    expansion: int
+
+
+VARIANTS = {
+    "resnet18": Variant((2, 2, 2, 2), 1),
+    "resnet34": Variant((3, 4, 6, 3), 1),
+    "resnet50": Variant((3, 4, 6, 3), 4),
+    "resnet101": Variant((3, 4, 23, 3), 4),
+    "resnet152": Variant((3, 8, 36, 3), 4),
+}
+
+
+class Block(nnx.Module):
+    """Two or three convolutions beside a shortcut, which is convolved if it must."""
+
+    def __init__(self, in_channels: int, filters: int, *, stride: int, expansion: int):
+        """Makes a block whose first 3×3 convolution has the stride."""
+        out_channels = filters * expansion
+
+        def conv(channels: int, out: int, size: int, stride: int = 1) -> ConvNorm:
+            return ConvNorm(
+                channels,
+                out,
+                size=size,
+                stride=stride,
+                padding=size // 2,
+                epsilon=_EPSILON,
+            )
+
+        self.convs = nnx.List(
+            [conv(in_channels, filters, 3, stride), conv(filters, out_channels, 3)]
+            if expansion == 1
+            else [
+                conv(in_channels, filters, 1),
+                conv(filters, filters, 3, stride),
+                conv(filters, out_channels, 1),
+            ]
+        )
+        self.shortcut = (
+            conv(in_channels, out_channels, 1, stride)
+            if stride > 1 or in_channels != out_channels
+            else None
+        )
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, H, W, C] to [B, H / stride, W / stride, D]."""
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        for conv in self.convs[:-1]:
+            x = jax.nn.relu(conv(x))
+        return jax.nn.relu(self.convs[-1](x) + shortcut)
+
+
+class ResNet(nnx.Module):
+    """The network, on color images of any size from 32×32."""
+
+    def __init__(self, variant: Variant, classes: int | None):
+        """Makes a network of this depth, with a classifier if `classes` says so."""
+        self.stem = ConvNorm(3, _STEM, size=7, stride=2, padding=3, epsilon=_EPSILON)
+        channels, stages = _STEM, []
+        for stage, (filters, n_blocks) in enumerate(
+            zip(_FILTERS, variant.blocks, strict=True)
+        ):
+            blocks = []
+            for i in range(n_blocks):
+                stride = 2 if stage and not i else 1
+                block = Block(
+                    channels, filters, stride=stride, expansion=variant.expansion
+                )
+                blocks.append(block)
+                channels = filters * variant.expansion
+            stages.append(nnx.List(blocks))
+        self.stages = nnx.List(stages)
+        self.classifier = None if classes is None else Linear(channels, classes)
+
+    def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
+        """Returns every output of [B, H, W, 3] by name, in order."""
+        outputs = {"stem": jax.nn.relu(self.stem(x))}
+        x = max_pool(outputs["stem"], size=3, stride=2, padding=1)
+        for i, blocks in enumerate(self.stages, start=1):
+            for block in blocks:
+                x = block(x)
+            outputs[f"stage{i}"] = x
+        outputs["pool"] = global_average_pool(x)
+        if self.classifier is not None:
+            outputs["logits"] = self.classifier(outputs["pool"].astype(x.dtype))
+        return outputs
+
+
+def make_architecture(
+    name: str, settings: Mapping[str, Json] | None = None
+) -> Architecture:
+    """Returns a ResNet.
+
+    Args:
+      name: One of `VARIANTS`.
+      settings: `input_size`, pixels a side.
+
+    Raises:
+      BackboneError: A setting is unknown or out of range.
+    """
+    filled = fill_settings(name, settings, {"input_size": 224})
+    size = check_input_size(name, filled["input_size"], least=MIN_INPUT)
+    variant = VARIANTS[name]
+    return Architecture(
+        name=name,
+        settings=filled,
+        preprocess=torch_preprocess(size),
+        classes=CLASSES,
+        make_network=lambda classes: ResNet(variant, classes),
+        key_rules={TORCH: tuple(_torch_rules(variant))},
+        checkpoints=list_checkpoints(name),
+        how_to_get=say_how_to_get(name),
+    )
+
+
+def _torch_rules(variant: Variant) -> Iterator[Rule]:
+    yield from torch_conv_norm("conv1", "bn1", "stem")
+    for stage, n_blocks in enumerate(variant.blocks):
+        for i in range(n_blocks):
+            theirs, ours = f"layer{stage + 1}.{i}", f"stages.{stage}.{i}"
+            for n in range(2 if variant.expansion == 1 else 3):
+                yield from torch_conv_norm(
+                    f"{theirs}.conv{n + 1}", f"{theirs}.bn{n + 1}", f"{ours}.convs.{n}"
+                )
+            if not i and (stage or variant.expansion > 1):
+                yield from torch_conv_norm(
+                    f"{theirs}.downsample.0",
+                    f"{theirs}.downsample.1",
+                    f"{ours}.shortcut",
+                )
+    yield from torch_layer("fc", "classifier")
