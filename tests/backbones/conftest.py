@@ -52,6 +52,9 @@ class KerasNetwork:
         os.environ.setdefault("KERAS_BACKEND", "jax")
         self.keras: Any = pytest.importorskip("keras", reason="keras is the oracle")
         self.keras.utils.clear_session()  # layers are named from zero again
+        # Without top, Keras refuses to be told what to do with it.
+        top: dict[str, Any] = {"classes": classes, "classifier_activation": None}
+        top = top if options.get("include_top", True) else {}
         self.layers = layers
         self.preprocess = getattr(self.keras.applications, preprocess).preprocess_input
         # Keras compiles one program for each shape that it draws, 15 s in all, only
@@ -61,14 +64,19 @@ class KerasNetwork:
             self.model = getattr(self.keras.applications, function)(
                 input_shape=(size, size, 3),
                 weights=None,
-                classes=classes,
-                classifier_activation=None,
+                **top,
                 **options,
             )
         rng = np.random.default_rng(seed)
         for layer in self.model.layers:
             depthwise = isinstance(layer, self.keras.layers.DepthwiseConv2D)
-            layer.set_weights([_draw(w, rng, depthwise, gain) for w in layer.weights])
+            if isinstance(layer, self.keras.layers.Normalization):
+                # Those of ImageNet, which are our preprocessing.
+                variances = np.square((0.229, 0.224, 0.225))
+                layer.set_weights([np.array((0.485, 0.456, 0.406)), variances, 0])
+            else:
+                drawn = [_draw(w, rng, depthwise, gain) for w in layer.weights]
+                layer.set_weights(drawn)
 
     def load(self, path: Path) -> None:
         """Takes the weights of a legacy file, as Keras itself reads them."""

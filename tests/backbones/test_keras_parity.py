@@ -1,5 +1,7 @@
 """keras.applications' networks, live: Keras on JAX beside ours, on the same file."""
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,6 @@ from tl_pipeline.stages.backbones import load_backbone
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
 
 TOLERANCE = 1e-4  # of the largest value: float32 through a hundred layers
-SLOW = pytest.mark.slow
 
 RESNET = {
     "stem": "conv1_relu",
@@ -19,38 +20,129 @@ RESNET = {
     "logits": "predictions",
 }
 RESNET_V2 = RESNET | {"stem": "conv1_conv"}
-VGG = {f"block{i}": f"block{i}_pool" for i in range(1, 6)}
+VGG = {f"block{i}": f"block{i}_pool" for i in (1, 3, 5)}
 VGG_TOP = VGG | {"fc1": "fc1", "fc2": "fc2", "logits": "predictions"}
+MOBILENET = {
+    "stem": "conv1_relu",
+    "block2": "conv_pw_2_relu",
+    "block7": "conv_pw_7_relu",
+    "pool": "global_average_pooling2d",
+    "logits": "predictions",
+}
+MOBILENET_V3 = {
+    "stage1": "expanded_conv_project_bn",
+    "pool": "global_average_pooling2d",
+    "logits": "predictions",
+}
+EFFICIENT = {
+    "stem": "stem_activation",
+    "stage1": "block1a_project_bn",
+    "stage3": "block3b_add",
+    "head_conv": "top_activation",
+    "pool": "avg_pool",
+    "logits": "predictions",
+}
+EFFICIENT_V2 = EFFICIENT | {"stage1": "block1b_add"}
+DENSE = {
+    "stem": "conv1_relu",
+    "block1": "conv2_block6_concat",
+    "block2": "conv3_block12_concat",
+    "pool": "avg_pool",
+    "logits": "predictions",
+}
 
-# Our backbone, Keras' function, the module of its preprocessing, size, layers.
-CASES = [
-    ("keras_resnet50", "ResNet50", "resnet", 33, RESNET),
-    ("keras_resnet50_v2", "ResNet50V2", "resnet_v2", 33, RESNET_V2),
-    *(
-        pytest.param(
-            f"keras_resnet{n}{v}",
-            f"ResNet{n}{v.upper()[1:]}",
-            m,
-            33,
-            layers,
-            marks=SLOW,
-        )
-        for n in (101, 152)
-        for v, m, layers in (("", "resnet", RESNET), ("_v2", "resnet_v2", RESNET_V2))
+
+class Case(NamedTuple):
+    """Ours, Keras' function and the module of its preprocessing, and our outputs."""
+
+    name: str
+    function: str
+    module: str
+    size: int
+    layers: dict[str, str]
+    settings: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+
+
+TRUNK = {"include_top": False, "pooling": "avg"}
+QUICK = [
+    Case("keras_resnet50", "ResNet50", "resnet", 33, RESNET),
+    Case("keras_resnet50_v2", "ResNet50V2", "resnet_v2", 33, RESNET_V2),
+    Case(
+        "vgg16",
+        "VGG16",
+        "vgg16",
+        33,
+        VGG | {"pool": "global_average_pooling2d"},
+        options=TRUNK,
+    ),
+    # Two odd images on the way: 17 and 9 pixels a side.
+    Case(
+        "mobilenet",
+        "MobileNet",
+        "mobilenet",
+        65,
+        MOBILENET,
+        settings={"width": 0.25},
+        options={"alpha": 0.25},
     ),
 ]
+LONG = [
+    Case("keras_resnet101", "ResNet101", "resnet", 33, RESNET),
+    Case("keras_resnet152", "ResNet152", "resnet", 33, RESNET),
+    Case("keras_resnet101_v2", "ResNet101V2", "resnet_v2", 33, RESNET_V2),
+    Case("keras_resnet152_v2", "ResNet152V2", "resnet_v2", 33, RESNET_V2),
+    Case("vgg16", "VGG16", "vgg16", 224, VGG_TOP),
+    Case("vgg19", "VGG19", "vgg19", 224, VGG_TOP),
+    Case("mobilenet", "MobileNet", "mobilenet", 64, MOBILENET),
+    *(
+        Case(
+            f"tf_mobilenetv3_{size.lower()}_100",
+            f"MobileNetV3{size}",
+            "mobilenet_v3",
+            65,
+            MOBILENET_V3 | {last: f"expanded_conv_{n}_add"},
+        )
+        for size, last, n in (("Small", "stage5", 10), ("Large", "stage6", 14))
+    ),
+    *(
+        Case(f"tf_efficientnet_b{i}", f"EfficientNetB{i}", "efficientnet", 65, layers)
+        for i in range(8)
+        for layers in [
+            EFFICIENT
+            if i == 0
+            else {
+                key: EFFICIENT[key] for key in ("stem", "head_conv", "pool", "logits")
+            }
+        ]
+    ),
+    Case("tf_efficientnetv2_s", "EfficientNetV2S", "efficientnet_v2", 65, EFFICIENT_V2),
+    Case("tf_efficientnetv2_m", "EfficientNetV2M", "efficientnet_v2", 65, EFFICIENT_V2),
+    *(
+        Case(f"keras_densenet{n}", f"DenseNet{n}", "densenet", 65, DENSE)
+        for n in (121, 169, 201)
+    ),
+]
+CASES = [*QUICK, *(pytest.param(case, marks=pytest.mark.slow) for case in LONG)]
 
 
-@pytest.mark.parametrize(("name", "function", "module", "size", "layers"), CASES)
-def test_every_output_is_that_of_keras(
-    keras_network, tmp_path, name, function, module, size, layers
-):
-    model = keras_network(function, size, layers=layers, preprocess=module)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.name}-{case.size}")
+def test_every_output_is_that_of_keras(keras_network, tmp_path, case):
+    model = keras_network(
+        case.function,
+        case.size,
+        layers=case.layers,
+        preprocess=case.module,
+        **case.options,
+    )
     model.save(tmp_path / "weights.h5")
-    images = np.random.default_rng(7).integers(0, 256, (2, size, size, 3), np.uint8)
+    shape = (2, case.size, case.size, 3)
+    images = np.random.default_rng(7).integers(0, 256, shape, np.uint8)
     expected = model.run(images)
-    settings = {"input_size": size}
-    loaded = load_backbone(name, weights=tmp_path / "weights.h5", settings=settings)
+    settings = {"input_size": case.size, **case.settings}
+    loaded = load_backbone(
+        case.name, weights=tmp_path / "weights.h5", settings=settings
+    )
     assert set(expected) <= set(loaded.feature_shapes())
     # The host decodes to the colors that are asked for; Keras swaps them itself.
     ours_in = images[..., ::-1] if loaded.preprocess.color == "bgr" else images

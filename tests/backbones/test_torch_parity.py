@@ -17,6 +17,9 @@ GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-4  # of the largest value: float32 through a hundred layers
 SLOW = pytest.mark.slow
 
+# Ours, where another backbone of that name is Keras'.
+OURS = {"mobilenet_v2": "mobilenetv2_100"}
+
 # Golden file, our backbone, and the start of the names of what is left out of the file:
 # a top of half a gigabyte.
 RUN = [
@@ -25,8 +28,10 @@ RUN = [
     ("torchvision-squeezenet1_0", "squeezenet1_0", None),
     ("torchvision-squeezenet1_1", "squeezenet1_1", None),
     ("torchvision-alexnet", "alexnet", "classifier."),
+    ("torchvision-mobilenet_v3_small", "mobilenet_v3_small", None),
+    ("torchvision-efficientnet_b0", "efficientnet_b0", None),
     *(
-        pytest.param(f"{library}-{name}", name, None, marks=SLOW)
+        pytest.param(f"{library}-{name}", OURS.get(name, name), None, marks=SLOW)
         for library, name in (
             ("torchvision", "resnet50"),
             ("timm", "resnet50"),
@@ -34,19 +39,28 @@ RUN = [
             ("torchvision", "vgg16_bn"),
             ("timm", "vgg16_bn"),
             ("torchvision", "alexnet"),
+            ("timm", "mobilenetv3_small_100"),
+            ("timm", "tf_mobilenetv3_small_100"),
+            ("torchvision", "mobilenet_v2"),
+            ("timm", "mobilenetv2_100"),
+            ("timm", "efficientnet_b0"),
+            ("timm", "tf_efficientnet_b0"),
+            ("torchvision", "efficientnet_v2_s"),
+            ("timm", "tf_efficientnetv2_s"),
+            ("torchvision", "densenet121"),
         )
     ),
 ]
+# Every golden file; by default the small ones, for a network takes a second to trace.
+SMALL = ("resnet18", "resnet50", "vgg", "squeezenet", "alexnet", "v3_small", "net_b0")
 NAMED = [
-    *((f"torchvision-resnet{n}", f"resnet{n}") for n in (18, 34, 50, 101, 152)),
-    *((f"torchvision-{name}", name) for name in ("vgg16", "vgg16_bn", "vgg19")),
-    *((f"torchvision-{name}", name) for name in ("vgg19_bn", "alexnet")),
-    *(
-        (f"torchvision-squeezenet{version}", f"squeezenet{version}")
-        for version in ("1_0", "1_1")
-    ),
-    ("timm-resnet50", "resnet50"),
-    ("timm-vgg16_bn", "vgg16_bn"),
+    pytest.param(
+        path.stem,
+        OURS.get(name, name),
+        marks=[] if any(small in name for small in SMALL) else SLOW,
+    )
+    for path in sorted(GOLDEN.glob("*.npz"))
+    for name in [path.stem.partition("-")[2]]
 ]
 
 

@@ -13,18 +13,13 @@ from tl_pipeline.errors import BackboneError
 # The names that each family's module makes, by make_architecture(name, settings).
 _FAMILIES = {
     "alexnet": ("alexnet",),
-    "digits_cnn": ("digits_cnn",),
-    "keras_resnet": (
-        "keras_resnet50",
-        "keras_resnet101",
-        "keras_resnet152",
-        "keras_resnet50_v2",
-        "keras_resnet101_v2",
-        "keras_resnet152_v2",
-    ),
-    "mobilenet_v2": ("mobilenet_v2",),
     "clip": ("clip_base_patch32", "clip_base_patch16", "clip_large_patch14"),
     "convnext": ("convnext_tiny", "convnext_small", "convnext_base"),
+    "densenet": (
+        *("densenet121", "densenet169", "densenet201"),
+        *("keras_densenet121", "keras_densenet169", "keras_densenet201"),
+    ),
+    "digits_cnn": ("digits_cnn",),
     "dinov2": (
         "dinov2_small",
         "dinov2_base",
@@ -33,6 +28,31 @@ _FAMILIES = {
         "dinov2_base_registers",
         "dinov2_large_registers",
     ),
+    "efficientnet": (
+        *(f"efficientnet_b{i}" for i in range(8)),
+        *(f"tf_efficientnet_b{i}" for i in range(8)),
+        *("efficientnet_v2_s", "efficientnet_v2_m"),
+        *("tf_efficientnetv2_s", "tf_efficientnetv2_m"),
+    ),
+    "keras_resnet": (
+        "keras_resnet50",
+        "keras_resnet101",
+        "keras_resnet152",
+        "keras_resnet50_v2",
+        "keras_resnet101_v2",
+        "keras_resnet152_v2",
+    ),
+    "mobilenet": ("mobilenet",),
+    "mobilenet_v2": ("mobilenet_v2",),
+    "mobilenet_v3": (
+        *("mobilenet_v3_small", "mobilenet_v3_large"),
+        *("mobilenetv3_small_100", "mobilenetv3_large_100"),
+        *("tf_mobilenetv3_small_100", "tf_mobilenetv3_large_100"),
+        "mobilenetv2_100",
+    ),
+    "resnet": ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
+    "squeezenet": ("squeezenet1_0", "squeezenet1_1", "keras_squeezenet1_1"),
+    "vgg": ("vgg16", "vgg16_bn", "vgg19", "vgg19_bn"),
     "vit": (
         "vit_tiny_patch16",
         "vit_small_patch16",
@@ -53,9 +73,6 @@ _FAMILIES = {
         "deit_base_patch16",
         "deit_base_distilled_patch16",
     ),
-    "resnet": ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"),
-    "squeezenet": ("squeezenet1_0", "squeezenet1_1", "keras_squeezenet1_1"),
-    "vgg": ("vgg16", "vgg16_bn", "vgg19", "vgg19_bn"),
 }
 _MODULES = {
     name: f"tl_pipeline.backbones.{family}"

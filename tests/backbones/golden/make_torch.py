@@ -48,6 +48,19 @@ SQUEEZENET = {"stem": "features.1", "pool": "features", "logits": "classifier"}
 ALEXNET = VGG | {f"block{n}": f"features.{i}" for n, i in ((1, 2), (4, 9), (5, 12))}
 VGG, ALEXNET = VGG | {"logits": "classifier.6"}, ALEXNET | {"logits": "classifier.6"}
 TIMM_VGG |= {"logits": "head.fc"}
+V3 = {"stem": "features.0", "stage3": "features.6", "head_conv": "features.12"}
+V3 |= {"pool": "avgpool", "logits": "classifier"}
+TIMM_V3 = {"stage3": "blocks.2", "stage5": "blocks.4", "head_conv": "blocks.5"}
+TIMM_V3 |= {"pool": "<conv_head", "logits": "classifier"}
+V2 = {"stage3": "features.6", "stage5": "features.13", "pool": "features.18"}
+V2 |= {"logits": "classifier"}
+TIMM = {"stage3": "blocks.2", "stage5": "blocks.4", "pool": "<classifier"}
+TIMM |= {"logits": "classifier"}
+EFFICIENT = {"stem": "features.0", "stage3": "features.3", "stage6": "features.6"}
+EFFICIENT |= {"pool": "avgpool", "logits": "classifier"}
+DENSE = {"stem": "features.relu0", "pool": "<classifier", "logits": "classifier"}
+DENSE |= {f"block{i}": f"features.denseblock{i}" for i in (1, 4)}
+HALF = (0.5, 0.5, 0.5)
 
 CASES = {
     "torchvision-resnet18": Case(65, RESNET),
@@ -61,6 +74,17 @@ CASES = {
     "torchvision-squeezenet1_0": Case(70, SQUEEZENET | {"fire5": "features.7"}),
     "torchvision-squeezenet1_1": Case(70, SQUEEZENET | {"fire5": "features.7"}),
     "torchvision-alexnet": Case(95, ALEXNET),
+    "torchvision-mobilenet_v3_small": Case(65, V3),
+    "timm-mobilenetv3_small_100": Case(65, TIMM_V3),
+    "timm-tf_mobilenetv3_small_100": Case(65, TIMM_V3),
+    "torchvision-mobilenet_v2": Case(65, V2),
+    "timm-mobilenetv2_100": Case(65, TIMM),
+    "torchvision-efficientnet_b0": Case(65, EFFICIENT),
+    "timm-efficientnet_b0": Case(65, TIMM),
+    "timm-tf_efficientnet_b0": Case(65, TIMM),
+    "torchvision-efficientnet_v2_s": Case(65, EFFICIENT),
+    "timm-tf_efficientnetv2_s": Case(65, TIMM, HALF, HALF),
+    "torchvision-densenet121": Case(64, DENSE),
 }
 NAMES = (
     *(f"torchvision-resnet{n}" for n in (18, 34, 50, 101, 152)),
@@ -68,8 +92,26 @@ NAMES = (
     "torchvision-squeezenet1_0",
     "torchvision-squeezenet1_1",
     "torchvision-alexnet",
+    "torchvision-mobilenet_v2",
+    "torchvision-mobilenet_v3_small",
+    "torchvision-mobilenet_v3_large",
+    *(f"torchvision-efficientnet_b{i}" for i in range(8)),
+    "torchvision-efficientnet_v2_s",
+    "torchvision-efficientnet_v2_m",
+    *(f"torchvision-densenet{n}" for n in (121, 169, 201)),
     "timm-resnet50",
     "timm-vgg16_bn",
+    "timm-mobilenetv2_100",
+    *(
+        f"timm-{form}mobilenetv3_{size}_100"
+        for form in ("", "tf_")
+        for size in ("small", "large")
+    ),
+    "timm-efficientnet_b0",
+    *(f"timm-tf_efficientnet_b{i}" for i in range(8)),
+    "timm-tf_efficientnetv2_s",
+    "timm-tf_efficientnetv2_m",
+    "timm-densenet121",
 )
 
 
