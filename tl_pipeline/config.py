@@ -23,6 +23,7 @@ Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Strengths = Annotated[tuple[Above0, ...], Field(strict=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Kept = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False)]
 Shares = Annotated[tuple[Share, ...], Field(strict=False)]
 
 # Half-decades, because selection cannot tell closer ones apart on a usual validation
@@ -127,7 +128,11 @@ class HeadsConfig(_Section):
         "auto", description="auto, multiclass, binary, multilabel or regression"
     )
     features: Names = Field(
-        (), description="empty: each cached one; a+b: the two concatenated"
+        (),
+        description="empty: each cached one; a+b: two as one; all: all as one",
+    )
+    select_features: Kept = Field(
+        (), description="shares of a+b's and all's columns to keep, to choose from"
     )
     selection: Literal["auto", "val", "cv"] = Field(
         "auto", description="val, cv (cross-validation in train), or auto by size"

@@ -136,6 +136,9 @@ def train(
     targets: Path | None = None,
     features: Names = None,
     heads: Names = None,
+    select_features: Annotated[
+        list[float] | None, Parameter(consume_multiple=True, negative=())
+    ] = None,
     l2: Annotated[
         list[float] | None, Parameter(consume_multiple=True, negative=())
     ] = None,
@@ -169,8 +172,11 @@ def train(
       dataset: Which dataset of the store; needed where it has several.
       snapshot: Which snapshot, by the start of its digest; default: the latest.
       targets: A CSV file of id,target: train on these labels instead.
-      features: Which features, a+b for two concatenated; default: all of the store.
+      features: Which features, a+b for two side by side, all for every one of the
+        store; default: each by itself.
       heads: Kinds of heads: linear, ridge, knn, centroid, mlp.
+      select_features: Shares of the columns of a+b and of all to keep, those that
+        matter most for the task, to choose from.
       l2: Strengths to choose from; default: a grid.
       k: Numbers of neighbors of knn to choose from.
       n_seeds: Repetitions where something is random.
@@ -199,6 +205,7 @@ def train(
         heads={
             "kinds": heads,
             "features": features,
+            "select_features": select_features,
             "l2": l2,
             "k": k,
             "n_seeds": n_seeds,

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, FeatureShapeError
 from tl_pipeline.heads.outputs import KINDS
-from tl_pipeline.heads.preparation import Preparation, Steps, apply_preparation
+from tl_pipeline.heads.preparation import Kept, Preparation, Steps, apply_preparation
 from tl_pipeline.tasks import Task
 
 _PREPARATION = "preparation."  # before the names of its arrays
@@ -50,6 +50,14 @@ class Head:
             raise ConfigError(
                 f"A saved head lacks {', '.join(missing)}. Train it again."
             )
+
+    def keeping(self, kept: Kept | None, *, feature: str | None = None) -> "Head":
+        """Returns the head as one that takes other columns, of the same meaning."""
+        return dataclasses.replace(
+            self,
+            feature=feature or self.feature,
+            preparation=dataclasses.replace(self.preparation, kept=kept),
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -46,21 +46,31 @@ class Steps:
             )
 
 
+class Kept(NamedTuple):
+    """Which columns of a row are looked at."""
+
+    columns: np.ndarray  # [D] int32, ascending, below the width
+    width: int  # of the whole row
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Preparation:
     """A fitted preparation of rows of D features into rows of R.
 
     Attributes:
-      steps: What it does.
+      steps: What it does to the columns kept.
       standardizer: The affine map of each feature; None where it does none.
       center: [D] float32, the mean of what is projected; None without a projection.
       basis: [D, R] float32, the axes, scaled where it whitens; likewise.
+      kept: The columns that it takes, before all else; None: every column. D is then
+        how many these are.
     """
 
     steps: Steps
     standardizer: Standardizer | None
     center: np.ndarray | None = None
     basis: np.ndarray | None = None
+    kept: Kept | None = None
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Returns the arrays to save, float32, by name."""
@@ -69,6 +79,9 @@ class Preparation:
             arrays |= {"mean": self.standardizer.mean, "scale": self.standardizer.scale}
         if self.center is not None and self.basis is not None:
             arrays |= {"center": self.center, "basis": self.basis}
+        if self.kept is not None:
+            width = np.array([self.kept.width], np.int32)
+            arrays |= {"columns": self.kept.columns, "width": width}
         return arrays
 
     @classmethod
@@ -83,6 +96,8 @@ class Preparation:
         """
         wanted = ["mean", "scale"] if steps.standardize else []
         wanted += ["center", "basis"] if steps.projection != "none" else []
+        if "columns" in arrays and "width" not in arrays:
+            wanted.append("width")
         missing = [name for name in wanted if name not in arrays]
         if missing:
             raise ConfigError(
@@ -99,6 +114,17 @@ class Preparation:
                 f"A head on {width} features has other shapes: {', '.join(differing)}. "
                 "Its arrays and its description are not of one run."
             )
+        kept = None
+        if "columns" in arrays:
+            kept = Kept(arrays["columns"], int(arrays["width"][0]))
+            inside = kept.columns.size and 0 <= kept.columns.min()
+            inside = inside and kept.columns.max() < kept.width
+            if not inside or (wanted and len(kept.columns) != width):
+                raise FeatureShapeError(
+                    f"A head on {width} features keeps {len(kept.columns)} columns of "
+                    f"{kept.width}, or others than these. "
+                    "Its arrays and its description are not of one run."
+                )
         return cls(
             steps,
             Standardizer(arrays["mean"], arrays["scale"])
@@ -106,20 +132,28 @@ class Preparation:
             else None,
             arrays["center"] if steps.projection != "none" else None,
             arrays["basis"] if steps.projection != "none" else None,
+            kept,
         )
 
 
-def fit_preparation(features: ArrayLike, steps: Steps) -> Preparation:
+def fit_preparation(
+    features: ArrayLike, steps: Steps, *, columns: np.ndarray | None = None
+) -> Preparation:
     """Fits the steps that learn from data.
 
     Args:
       features: [N, D] or [N, ..., D] floating, of the train split alone.
       steps: What to do.
+      columns: Of the features, which to keep, ascending; by default all.
 
     Raises:
       FeatureShapeError: There is no row, or no axis of features.
     """
     rows = _as_rows(features)
+    kept = None
+    if columns is not None:
+        kept = Kept(columns.astype(np.int32), rows.shape[1])
+        rows = rows[:, columns]
     if steps.unit_length:
         rows = _unit_length(rows)
     standardizer = None
@@ -127,9 +161,9 @@ def fit_preparation(features: ArrayLike, steps: Steps) -> Preparation:
         standardizer = fit_standardizer(rows)
         rows = apply_standardizer(standardizer, rows)
     if steps.projection == "none":
-        return Preparation(steps, standardizer)
+        return Preparation(steps, standardizer, kept=kept)
     center, basis = _principal_axes(rows, steps)
-    return Preparation(steps, standardizer, center, basis)
+    return Preparation(steps, standardizer, center, basis, kept)
 
 
 def apply_preparation(preparation: Preparation, features: ArrayLike) -> np.ndarray:
@@ -147,6 +181,15 @@ def apply_preparation(preparation: Preparation, features: ArrayLike) -> np.ndarr
     """
     features = np.asarray(features)
     rows = _as_rows(features)
+    if preparation.kept is not None:
+        columns, width = preparation.kept
+        if rows.shape[1] != width:
+            raise FeatureShapeError(
+                f"Asked for {len(columns)} of {width} columns, got the shape "
+                f"{list(features.shape)}. Pass the features that the head was trained "
+                "on."
+            )
+        rows = rows[:, columns]
     if preparation.steps.unit_length:
         rows = _unit_length(rows)
     if preparation.standardizer is not None:

@@ -21,15 +21,22 @@ def draw_validation(candidates: Sequence[Mapping[str, Any]]) -> Html:
         without a strength or a finite loss are left out.
 
     Returns:
-      A figure; nothing where no line has two points. Of many lines the best are drawn.
+      A figure; nothing where no line has two strengths. Of many lines the best are
+      drawn.
     """
     lines: dict[str, list[tuple[float, float, bool]]] = defaultdict(list)
     for head in candidates:
         l2, loss = head.get("l2"), head.get("log_loss")
         if l2 and loss is not None and math.isfinite(loss):
             name = f"{head['kind']} on {head['feature']}"
+            if "columns" in head:
+                name += f", {head['columns']:,} columns"
             lines[name].append((math.log10(l2), loss, bool(head["chosen"])))
-    drawn = {name: sorted(points) for name, points in lines.items() if len(points) > 1}
+    drawn = {
+        name: sorted(points)
+        for name, points in lines.items()
+        if len({x for x, *_ in points}) > 1
+    }
     best = sorted(drawn, key=lambda name: min(loss for _, loss, _ in drawn[name]))
     best = best[:_MOST_LINES]
     points = [point for name in best for point in drawn[name]]

@@ -2,17 +2,18 @@
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from tl_pipeline.errors import DatasetError, FeatureShapeError
 from tl_pipeline.examples import Examples
+from tl_pipeline.stages.joined import join_rows, split_name
 from tl_pipeline.stages.labels import Labels, make_labels
+from tl_pipeline.store.rows import Rows
 from tl_pipeline.store.store import FeatureStore
 from tl_pipeline.tasks import Task
-
-JOIN = "+"  # between the names of features that are concatenated
 
 
 class Split(NamedTuple):
@@ -42,7 +43,8 @@ class Labeled:
       content: [N, 32] uint8 content digests.
       splits: N split names.
       groups: N group names, or None.
-      features: [N, D] float32; [N, ..., D] where positions were kept.
+      features: [N, D] float32; [N, ..., D] where positions were kept; [N, 0] where
+        only the labels were asked for.
       targets: As the task encodes them.
       weight: [N] float64 sample weights; None where there are none.
       n_failed: Examples of the snapshot without a row.
@@ -70,6 +72,18 @@ class Labeled:
         weight = None if self.weight is None else self.weight[rows]
         return Split(self.features[rows], self.targets[rows], rows, weight)
 
+    def of_columns(self, columns: np.ndarray) -> "Labeled":
+        """Returns the same with some columns of the rows alone."""
+        return dataclasses.replace(self, features=self.features[:, columns])
+
+    def vectors(self) -> "Labeled":
+        """Returns the same with rows that are no vectors averaged over positions."""
+        positions = tuple(range(1, self.features.ndim - 1))
+        if not positions:
+            return self
+        averaged = self.features.mean(axis=positions, dtype=np.float32)
+        return dataclasses.replace(self, features=averaged)
+
     def take(self, rows: np.ndarray) -> "Labeled":
         """Returns some of the rows, in their order."""
         return dataclasses.replace(
@@ -96,34 +110,57 @@ def load_labeled(
 
     Args:
       store: Where the rows are.
-      feature: `pool`, or `stage2:avg+stage4:avg`: the concatenation.
+      feature: `pool`, or `stage2:avg+stage4:avg`: the two side by side.
       examples: The snapshot.
       labels: Its targets; by default what `make_labels` makes of them.
-      positions: Whether rows may be tokens or grids, [T, D] or [H, W, D].
+      positions: Whether rows may be tokens or grids, [T, D] or [H, W, D]; beside
+        others they are flattened.
 
     Raises:
       FeatureShapeError: A row is no vector; the message names poolings that make one.
       NotFoundError: The store does not hold the feature.
     """
     labels = labels or make_labels(examples)
-    parts = [store.read(name, snapshot=examples) for name in feature.split(JOIN)]
-    for name, part in zip(feature.split(JOIN), parts, strict=True):
+    parts = [store.read(name, snapshot=examples) for name in split_name(feature)]
+    for name, part in zip(split_name(feature), parts, strict=True):
         shape = list(part.features.shape[1:])
-        if len(shape) != 1 and not (positions and len(parts) == 1):
+        if len(shape) != 1 and not positions:
             raise FeatureShapeError(
                 f"Asked for heads on {name}, whose rows have shape {shape}: such heads "
                 f"take vectors. Extract {name}:avg, {name}:max or {name}:flatten."
             )
+    data = _frame(feature, examples, labels, parts)
+    kept = set(data.ids)
+    arrays = [
+        part.features[np.array([id in kept for id in part.ids], bool)] for part in parts
+    ]
+    return dataclasses.replace(data, features=join_rows(arrays))
+
+
+def load_frame(
+    store: FeatureStore, feature: str, examples: Examples, *, labels: Labels
+) -> Labeled:
+    """Reads what `load_labeled` does but the features: one of them at a time.
+
+    Raises:
+      NotFoundError: The store does not hold the feature.
+    """
+    parts = []
+    for name in split_name(feature):
+        part = store.read(name, snapshot=examples)
+        none = np.zeros((len(part.ids), 0), np.float32)
+        parts.append(dataclasses.replace(part, features=none))
+    return _frame(feature, examples, labels, parts)
+
+
+def _frame(
+    feature: str, examples: Examples, labels: Labels, parts: Sequence[Rows]
+) -> Labeled:
+    """Returns the labeled examples that have a row of every part, without features."""
     place = {id: row for row, id in enumerate(examples.ids)}
     known = {id for id, row in place.items() if labels.known[row]}
-    for part in parts[1:]:
-        known &= set(part.ids)
-    kept = [np.array([id in known for id in part.ids], bool) for part in parts]
-    arrays = [
-        part.features[keep].astype(np.float32)
-        for part, keep in zip(parts, kept, strict=True)
-    ]
-    ids = tuple(id for id, keep in zip(parts[0].ids, kept[0], strict=True) if keep)
+    known = known.intersection(*(part.ids for part in parts[1:]))
+    ids = tuple(id for id in parts[0].ids if id in known)
     rows = np.array([place[id] for id in ids], np.int64)
     return Labeled(
         feature=feature,
@@ -132,7 +169,7 @@ def load_labeled(
         content=examples.content[rows].reshape(-1, 32),
         splits=np.array([examples.splits[row] for row in rows], object),
         groups=tuple(examples.groups[row] for row in rows),
-        features=arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=1),
+        features=np.zeros((len(ids), 0), np.float32),
         targets=labels.targets[rows],
         weight=None if labels.weight is None else labels.weight[rows],
         n_failed=len(set().union(*(part.failed for part in parts))),

@@ -14,6 +14,7 @@ from tl_pipeline.runs.run import Run, load_run
 from tl_pipeline.spec import FeatureSpec, is_declared
 from tl_pipeline.stages.backbones import Backbone, load_backbone
 from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
+from tl_pipeline.stages.joined import join_computed, split_name
 from tl_pipeline.stages.lanes import Batches
 from tl_pipeline.stages.targets import make_spec
 
@@ -74,7 +75,7 @@ def predict(
         items.setdefault(content, []).append(item)
     inputs = Inputs(dataset, items)
     batches = Batches(
-        network.make_forward([head.feature]),
+        network.make_forward(split_name(head.feature)),
         input_shape=network.preprocess.input_shape,
         batch_size=int(loaded.provenance["batch_size"]),
     )
@@ -88,12 +89,15 @@ def predict(
         else:
             computed.append(content)
             batches.push(outcome)
-    features = batches.finish().get(head.feature)
+    outputs = batches.finish()
     probabilities: dict[bytes, np.ndarray] = {}
-    if features is not None:
+    if outputs:
         # The head was trained on stored rows: round as the store does.
-        stored = features.astype(loaded.spec["store_dtype"]).astype(np.float32)
-        scores = head.predict(stored)
+        stored = {
+            name: rows.astype(loaded.spec["store_dtype"])
+            for name, rows in outputs.items()
+        }
+        scores = head.predict(join_computed(head.feature, stored))
         probabilities = dict(zip(computed, scores, strict=True))
     predictions = [
         _prediction(item.id, probabilities.get(content), reasons.get(content), head)

@@ -11,6 +11,7 @@ from tl_pipeline.examples import Examples
 from tl_pipeline.heads.head import Head
 from tl_pipeline.reporting.sentences import count
 from tl_pipeline.runs.run import Run
+from tl_pipeline.stages.joined import join_rows, split_name
 from tl_pipeline.store.store import FeatureStore, open_store
 
 
@@ -131,10 +132,17 @@ def _predict(
             [row for row, split in enumerate(examples.splits) if split == "test"]
         )
         try:
-            rows = store.read(str(run.head["feature"]), snapshot=tests)
             head = Head.from_arrays(run.head, run.head_arrays())
-            outputs = head.predict(rows.features.astype(np.float32))
-            return dict(zip(map(bytes, rows.content), outputs, strict=True))
+            parts = [
+                store.read(name, snapshot=tests) for name in split_name(head.feature)
+            ]
+            common = set(parts[0].ids).intersection(*(part.ids for part in parts[1:]))
+            kept = [np.array([id in common for id in part.ids], bool) for part in parts]
+            outputs = head.predict(
+                join_rows([p.features[k] for p, k in zip(parts, kept, strict=True)])
+            )
+            content = parts[0].content[kept[0]]
+            return dict(zip(map(bytes, content), outputs, strict=True))
         except StoreDamagedError:
             raise
         except (NotFoundError, StoreError):

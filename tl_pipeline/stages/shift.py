@@ -72,6 +72,11 @@ def measure_shift(run: str | Path, dataset: str) -> dict[str, Json]:
     source = _read_source(loaded, head, store, examples)
     notes: list[str] = []
     target = _read_target(loaded, head.task, store, dataset, notes)
+    if head.preparation.kept is not None:
+        # What the head does not look at has no part in whether it will do there.
+        columns = head.preparation.kept.columns
+        source, target = (side.of_columns(columns) for side in (source, target))
+        head = head.keeping(None)
     if not len(target.ids):
         raise DatasetError(
             f"Asked for the domain shift to {dataset}: none of its examples has a row "
@@ -118,7 +123,7 @@ def _read_source(
         targets=columns["target"],
         weight=columns["weight"],
     )
-    return load_labeled(store, head.feature, examples, labels=labels)
+    return load_labeled(store, head.feature, examples, labels=labels, positions=True)
 
 
 def _read_target(
@@ -138,7 +143,11 @@ def _read_target(
     known = np.ones(len(examples), bool)
     feature = str(run.head["feature"])
     rows = load_labeled(
-        store, feature, examples, labels=Labels(task, encoded, known, None, "")
+        store,
+        feature,
+        examples,
+        labels=Labels(task, encoded, known, None, ""),
+        positions=True,
     )
     return rows.take(_first_of_each(rows.content))
 
@@ -151,6 +160,7 @@ def _first_of_each(content: np.ndarray) -> np.ndarray:
 
 def _test(source: Labeled, target: Labeled, notes: list[str]) -> dict[str, Json] | None:
     """Tests the rows that are in one dataset only."""
+    source, target = source.vectors(), target.vectors()
     ours = source.take(_first_of_each(source.content))
     common = set(map(bytes, ours.content)) & set(map(bytes, target.content))
     sides = [

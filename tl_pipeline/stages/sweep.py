@@ -18,9 +18,10 @@ from tl_pipeline.heads.preparation import (
 )
 from tl_pipeline.heads.weights import make_sample_weight
 from tl_pipeline.stages.choosing import Choosing
-from tl_pipeline.stages.labeled import Labeled
+from tl_pipeline.stages.labeled import Labeled, Split
 
 STANDARDIZED = Steps()
+ClassWeight = Literal["none", "balanced"]
 
 
 class Candidate(NamedTuple):
@@ -46,12 +47,14 @@ def sweep(
     *,
     choosing: Choosing,
     steps: Steps = STANDARDIZED,
-    class_weight: Literal["none", "balanced"] = "none",
+    class_weight: ClassWeight = "none",
+    columns: Sequence[np.ndarray] | None = None,
 ) -> list[Candidate]:
     """Fits a head of each setting on train and scores it where heads are chosen.
 
-    All settings, and by cross-validation all folds too, are fitted in one call. The
-    preparation is fitted on the whole train split, whose targets it does not look at.
+    All settings, and by cross-validation all folds too, are fitted in one call, or in
+    one for each list of columns. The preparation is fitted on the whole train split,
+    whose targets it does not look at.
 
     Args:
       data: The labeled rows of one feature.
@@ -60,33 +63,35 @@ def sweep(
       choosing: Where to score.
       steps: What is done to rows first.
       class_weight: `balanced`: every class counts the same.
+      columns: Which columns of the rows to keep: of the heads on all of train, and then
+        of each fold's, chosen without looking at it; by default all.
     """
     train = data.split("train")
-    preparation = fit_preparation(train.features, steps)
-    features = apply_preparation(preparation, train.features)
-    # All of train, and for each fold what the fold does not hold.
-    kept = [np.ones(len(train.rows), bool)]
-    kept += [choosing.folds != fold for fold in range(choosing.n_folds)]
-    weight = np.stack(kept) * make_sample_weight(
-        train.targets,
-        class_weight=None if class_weight == "none" else class_weight,
-        sample_weight=train.weight,
-    )
-    fitted = fit_heads(
-        kind,
-        features,
-        train.targets,
-        task=data.task,
-        settings=[setting for setting in settings for _ in kept],
-        weight=np.tile(weight, (len(settings), 1)),
-    )
+    weight = part_weights(train, choosing, class_weight)
+    n_parts = len(weight)
+    if columns is None:
+        groups = [(np.arange(n_parts), None)]
+    else:
+        groups = [(np.array([part]), own) for part, own in enumerate(columns)]
+    heads: dict[tuple[int, int], tuple[Head, bool]] = {}
+    for parts, own in groups:
+        preparation = fit_preparation(train.features, steps, columns=own)
+        fitted = fit_heads(
+            kind,
+            apply_preparation(preparation, train.features),
+            train.targets,
+            task=data.task,
+            settings=[setting for setting in settings for _ in parts],
+            weight=np.tile(weight[parts], (len(settings), 1)),
+        )
+        for i, one in enumerate(fitted):
+            place = i // len(parts), int(parts[i % len(parts)])
+            heads[place] = _make_head(data, preparation, one), one.converged
     targets = data.targets[choosing.rows]
     candidates = []
-    for first in range(0, len(fitted), len(kept)):
-        head, *of_folds = (
-            _make_head(data, preparation, one)
-            for one in fitted[first : first + len(kept)]
-        )
+    for setting in range(len(settings)):
+        found = [heads[setting, part] for part in range(n_parts)]
+        head, *of_folds = (head for head, _ in found)
         outputs = np.empty((len(choosing.rows), data.task.n_outputs))
         if choosing.method == "val":
             outputs[:] = head.predict(data.features[choosing.rows])
@@ -94,9 +99,25 @@ def sweep(
             held = choosing.folds == fold
             outputs[held] = of_fold.predict(data.features[choosing.rows[held]])
         scores = score(targets, outputs, task=data.task)
-        converged = all(one.converged for one in fitted[first : first + len(kept)])
+        converged = all(converged for _, converged in found)
         candidates.append(Candidate(head, scores, outputs, converged))
     return candidates
+
+
+def part_weights(
+    train: Split, choosing: Choosing, class_weight: ClassWeight
+) -> np.ndarray:
+    """Returns what each train example counts: [P, N] float64.
+
+    In all of train, and for each fold in what the fold does not hold.
+    """
+    kept = [np.ones(len(train.rows), bool)]
+    kept += [choosing.folds != fold for fold in range(choosing.n_folds)]
+    return np.stack(kept) * make_sample_weight(
+        train.targets,
+        class_weight=None if class_weight == "none" else class_weight,
+        sample_weight=train.weight,
+    )
 
 
 def choose_candidate(candidates: Sequence[Candidate]) -> int:

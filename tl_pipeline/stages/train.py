@@ -8,10 +8,11 @@ from typing import Any
 
 from tl_pipeline.config import make_heads_config
 from tl_pipeline.digest import Json
-from tl_pipeline.errors import ParityError
+from tl_pipeline.errors import ParityError, RequestError
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.runs.run import Run, find_run, run_identity
 from tl_pipeline.spec import is_declared
+from tl_pipeline.stages.joined import ALL, JOIN, expand_name, split_name
 from tl_pipeline.stages.labels import Columns
 from tl_pipeline.stages.provenance import package_version
 from tl_pipeline.stages.relabel import relabel
@@ -97,8 +98,8 @@ def train(
       snapshot: Which snapshot, by the start of its digest; by default the latest.
       targets: A CSV file of `id,target`: a new snapshot of the same examples with
         these targets is made, and trained on.
-      features: Which features, several joined by `+` to be concatenated; by default
-        each that the store holds as vectors.
+      features: Which features, several joined by `+` to be concatenated, `all` for
+        every one of the store; by default each that the store holds as vectors.
       target: Columns of the snapshot that are the targets, where they are several.
       weight: The column of sample weights.
       slices: Columns by whose values the head is scored apart.
@@ -113,7 +114,7 @@ def train(
     Raises:
       ConfigError: A key of `heads` is unknown or unfit.
       NotFoundError: There is no such store, snapshot or feature.
-      RequestError: There is no such column.
+      RequestError: There is no such column, or nothing to select among.
       DatasetError: There are not two classes to train on, or a split is empty.
       FeatureShapeError: A feature's rows are no vectors.
       TooManyFailuresError: More examples failed than `max_failures` allows.
@@ -126,7 +127,18 @@ def train(
     if targets is not None:
         examples = relabel(opened, examples, Path(targets))
     options = make_heads_config(heads)
-    names = tuple(features or options.features or _vectors(opened))
+    names = features or options.features or _vectors(opened)
+    if options.select_features and not any(
+        ALL in split_name(name) or JOIN in name for name in names
+    ):
+        names = (*names, ALL)
+    names = tuple(dict.fromkeys(expand_name(name, opened) for name in names))
+    if options.select_features and not any(JOIN in name for name in names):
+        raise RequestError(
+            f"Asked for select_features on {', '.join(names)}: columns are selected "
+            f"among those of several features, and {opened.path} holds one. Extract "
+            "more of them, or leave select_features out."
+        )
     columns = Columns(tuple(target), weight, tuple(slices))
     asked: dict[str, Json] = {
         "version": package_version(),

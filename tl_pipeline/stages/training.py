@@ -8,7 +8,6 @@ import numpy as np
 
 from tl_pipeline.config import HeadsConfig
 from tl_pipeline.digest import Json
-from tl_pipeline.errors import TooManyFailuresError
 from tl_pipeline.evaluation.merits import find_losses, find_merits
 from tl_pipeline.evaluation.selection_bias import corrected_score
 from tl_pipeline.examples import Examples
@@ -17,17 +16,16 @@ from tl_pipeline.progress import Progress
 from tl_pipeline.reporting.html import make_report
 from tl_pipeline.runs.predictions import Predictions
 from tl_pipeline.runs.run import Run, write_run
-from tl_pipeline.stages.choosing import Choosing, choose_rows
+from tl_pipeline.stages.choosing import Choosing
 from tl_pipeline.stages.comparison import compare_baselines
-from tl_pipeline.stages.labeled import Labeled, check_trainable, load_labeled
+from tl_pipeline.stages.contest import enter_candidates
+from tl_pipeline.stages.labeled import Labeled
 from tl_pipeline.stages.labels import Columns, make_labels, read_slices
 from tl_pipeline.stages.scorecard import score_chosen
-from tl_pipeline.stages.settings import make_settings, make_steps
 from tl_pipeline.stages.sweep import (
     Candidate,
     choose_candidate,
     few_shot_outputs,
-    sweep,
 )
 from tl_pipeline.store.history import read_history
 from tl_pipeline.store.store import FeatureStore
@@ -52,32 +50,19 @@ def run_training(
     labels = make_labels(
         examples, task=heads.task, targets=columns.target, weight=columns.weight
     )
-    by_feature: dict[str, tuple[Labeled, Choosing]] = {}
-    candidates: list[Candidate] = []
-    n_trained = 0
-    for name in features:
-        data = load_labeled(store, name, examples, labels=labels)
-        _check_failures(data.n_failed, examples, max_failures)
-        check_trainable(data, dataset=examples.dataset, needs_val=False)
-        choosing = choose_rows(data, method=heads.selection, n_folds=heads.n_folds)
-        check_trainable(
-            data, dataset=examples.dataset, needs_val=choosing.method == "val"
-        )
-        by_feature[name] = data, choosing
-        for kind in heads.kinds:
-            settings = make_settings(kind, heads)
-            candidates += sweep(
-                data,
-                kind,
-                settings,
-                choosing=choosing,
-                steps=make_steps(heads),
-                class_weight=heads.class_weight,
-            )
-            n_trained += len(settings) * (1 + choosing.n_folds)
-        progress.advance(1)
+    entrants, n_trained = enter_candidates(
+        store,
+        examples,
+        features,
+        labels=labels,
+        heads=heads,
+        max_failures=max_failures,
+        progress=progress,
+    )
+    candidates = [entrant.candidate for entrant in entrants]
     best = choose_candidate(candidates)
-    data, choosing = by_feature[candidates[best].head.feature]
+    entrant = entrants[best]
+    data, choosing = entrant.data, entrant.choosing
     place = {id: row for row, id in enumerate(examples.ids)}
     slices = {
         name: [column[place[id]] for id in data.ids]
@@ -86,11 +71,11 @@ def run_training(
     scorecard = score_chosen(
         candidates[best], data, choosing, slices=slices, calibrate=heads.calibrate
     )
-    head = scorecard.head
+    head = entrant.located(scorecard.head)
     comparison = None
     if baselines:
         comparison = compare_baselines(
-            data,
+            entrant.vectors(),
             baselines,
             name=str(store.spec["backbone"]),
             targets=columns.target,
@@ -103,14 +88,14 @@ def run_training(
         )
         n_trained += comparison.heads_trained
         progress.advance(len(baselines))
-    curve = _learning_curve(data, choosing, heads)
+    curve = _learning_curve(entrant.vectors(), choosing, heads)
     n_trained += len(curve) * heads.n_seeds * len(heads.strengths)
     metrics: dict[str, Any] = {
         "task": data.task.kind,
         "task_reason": labels.reason,
         "chosen": {
             "kind": head.kind,
-            "settings": {"feature": head.feature, **head.settings},
+            "settings": {"feature": head.feature, **_describe(head)},
         },
         "selection": choosing.describe()
         | {"corrected": _corrected(data, choosing, candidates)},
@@ -121,7 +106,7 @@ def run_training(
             {
                 "kind": c.head.kind,
                 "feature": c.head.feature,
-                **c.head.settings,
+                **_describe(c.head),
                 **c.scores,
                 "converged": c.converged,
                 "chosen": i == best,
@@ -200,6 +185,14 @@ def _write(
     )
 
 
+def _describe(head: Head) -> dict[str, Json]:
+    """Returns a head's settings, and how many columns it keeps of how many."""
+    kept = head.preparation.kept
+    if kept is None:
+        return dict(head.settings)
+    return {**head.settings, "columns": len(kept.columns), "columns_of": kept.width}
+
+
 def _corrected(
     data: Labeled, choosing: Choosing, candidates: Sequence[Candidate]
 ) -> dict[str, float]:
@@ -244,16 +237,6 @@ def _weights(store: FeatureStore) -> dict[str, Json]:
         if record.get("weights"):
             return {key: record[key] for key in keys}
     return dict.fromkeys(keys)
-
-
-def _check_failures(n_failed: int, examples: Examples, max_failures: float) -> None:
-    allowed = max(1, int(max_failures * len(examples)))
-    if n_failed > allowed:
-        raise TooManyFailuresError(
-            f"Asked to train on {examples.dataset}: {n_failed} of its {len(examples)} "
-            f"examples have no features, {allowed} may. `tl-pipeline store show` lists "
-            "them; mend or exclude them, or raise max_failures."
-        )
 
 
 def _surest_mistakes(predictions: Predictions) -> list[dict[str, Any]]:

@@ -1,0 +1,158 @@
+"""Who competes in a training: heads of every kind on every feature asked for."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tl_pipeline.config import HeadsConfig
+from tl_pipeline.errors import TooManyFailuresError
+from tl_pipeline.examples import Examples
+from tl_pipeline.heads.head import Head
+from tl_pipeline.progress import Progress
+from tl_pipeline.stages.choosing import Choosing, choose_rows
+from tl_pipeline.stages.joined import JOIN, locate_columns, widths_of
+from tl_pipeline.stages.labeled import (
+    Labeled,
+    check_trainable,
+    load_frame,
+    load_labeled,
+)
+from tl_pipeline.stages.labels import Labels
+from tl_pipeline.stages.selecting import Selected, select_columns
+from tl_pipeline.stages.settings import make_settings, make_steps
+from tl_pipeline.stages.sweep import Candidate, sweep
+from tl_pipeline.store.store import FeatureStore
+
+
+class Entrant(NamedTuple):
+    """A candidate with what it was trained on.
+
+    Attributes:
+      candidate: The head, which takes rows as they are in `data`.
+      data: The labeled rows.
+      choosing: Where heads on these are chosen.
+      columns: Which columns of the stored rows `data` holds; None: all.
+      widths: Columns of each feature that is joined in the stored rows.
+    """
+
+    candidate: Candidate
+    data: Labeled
+    choosing: Choosing
+    columns: np.ndarray | None = None
+    widths: tuple[int, ...] = ()
+
+    def located(self, head: Head) -> Head:
+        """Returns the candidate's head, or one made of it, as one on stored rows."""
+        if self.columns is None:
+            return head
+        return locate_columns(head, columns=self.columns, widths=self.widths)
+
+    def vectors(self) -> Labeled:
+        """Returns what the head looks at as vectors, for other heads to take.
+
+        Of a grid or tokens, the averages.
+        """
+        data, kept = self.data, self.candidate.head.preparation.kept
+        if kept is not None:
+            return data.of_columns(kept.columns)
+        return data.vectors()
+
+
+class Entered(NamedTuple):
+    """All entrants, and how many heads that took, those of folds among them."""
+
+    entrants: list[Entrant]
+    n_trained: int
+
+
+def enter_candidates(
+    store: FeatureStore,
+    examples: Examples,
+    features: Sequence[str],
+    *,
+    labels: Labels,
+    heads: HeadsConfig,
+    max_failures: float,
+    progress: Progress,
+) -> Entered:
+    """Trains heads of every kind and setting on every feature.
+
+    Of features that are joined, where shares are asked for, on the columns that matter
+    most, at each share.
+
+    Args:
+      store: Where the rows are.
+      examples: The snapshot.
+      features: Names, several of them joined by `+`.
+      labels: The snapshot's targets.
+      heads: What to train.
+      max_failures: Share of the examples that may lack a row.
+      progress: Told of every feature.
+
+    Raises:
+      TooManyFailuresError: More examples lack one.
+      DatasetError: There is nothing to train on, to choose on or to score on.
+      FeatureShapeError: A feature's rows are no vectors.
+    """
+    entrants: list[Entrant] = []
+    n_trained = 0
+    for name in features:
+        is_selected = bool(heads.select_features) and JOIN in name
+        load = load_frame if is_selected else load_labeled
+        data = load(store, name, examples, labels=labels)
+        _check_failures(data.n_failed, examples, max_failures)
+        check_trainable(data, dataset=examples.dataset, needs_val=False)
+        choosing = choose_rows(data, method=heads.selection, n_folds=heads.n_folds)
+        check_trainable(
+            data, dataset=examples.dataset, needs_val=choosing.method == "val"
+        )
+        selected: Selected | None = None
+        by_share: tuple[tuple[np.ndarray, ...] | None, ...] = (None,)
+        if is_selected:
+            selected = select_columns(
+                store,
+                data,
+                examples,
+                choosing=choosing,
+                shares=heads.select_features,
+                class_weight=heads.class_weight,
+            )
+            data, by_share = selected.data, selected.by_share
+        for kind in heads.kinds:
+            settings = make_settings(kind, heads)
+            for columns in by_share:
+                found = sweep(
+                    data,
+                    kind,
+                    settings,
+                    choosing=choosing,
+                    steps=make_steps(heads),
+                    class_weight=heads.class_weight,
+                    columns=columns,
+                )
+                entrants += [
+                    Entrant(one, data, choosing)
+                    if selected is None
+                    else Entrant(
+                        one,
+                        data,
+                        choosing,
+                        selected.columns,
+                        tuple(widths_of(name, store)),
+                    )
+                    for one in found
+                ]
+                n_trained += len(settings) * (1 + choosing.n_folds)
+        progress.advance(1)
+    return Entered(entrants, n_trained)
+
+
+def _check_failures(n_failed: int, examples: Examples, max_failures: float) -> None:
+    allowed = max(1, int(max_failures * len(examples)))
+    if n_failed > allowed:
+        raise TooManyFailuresError(
+            f"Asked to train on {examples.dataset}: {n_failed} of its {len(examples)} "
+            f"examples have no features, {allowed} may. `tl-pipeline store show` lists "
+            "them; mend or exclude them, or raise max_failures."
+        )
