@@ -172,6 +172,9 @@ class HeadsConfig(_Section):
     n_components: float = Field(
         0, ge=0, description="of pca; below 1: share of the variance; 0: all"
     )
+    ensemble: int = Field(
+        0, ge=0, description="heads at most in an average that competes too; 0: none"
+    )
     calibrate: bool = Field(
         False, description="scale the chosen head's logits to honest probabilities"
     )

@@ -9,7 +9,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from tl_pipeline.errors import ConfigError, DatasetError
 from tl_pipeline.heads.centroid import centroid_outputs, fit_centroid
 from tl_pipeline.heads.fitting import fit_heads
-from tl_pipeline.heads.head import softmax
+from tl_pipeline.heads.links import softmax
 from tl_pipeline.tasks import Task
 
 TEN = Task("multiclass", tuple("0123456789"))

@@ -11,7 +11,8 @@ import pytest
 from safetensors.numpy import load, save
 
 from tl_pipeline.errors import ConfigError, FeatureShapeError
-from tl_pipeline.heads.head import Head, apply_link
+from tl_pipeline.heads.head import Head
+from tl_pipeline.heads.links import apply_link
 from tl_pipeline.heads.preparation import Preparation, Steps
 from tl_pipeline.heads.standardize import Standardizer
 from tl_pipeline.tasks import Task

@@ -15,8 +15,8 @@ from tl_pipeline.errors import (
 )
 from tl_pipeline.heads import paths
 from tl_pipeline.heads.grid import sklearn_c
-from tl_pipeline.heads.head import softmax
 from tl_pipeline.heads.linear import fit_linear, predict_logits
+from tl_pipeline.heads.links import softmax
 from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
 
 

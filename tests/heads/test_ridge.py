@@ -9,7 +9,8 @@ from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.metrics import log_loss
 
 from tl_pipeline.errors import ConfigError, DatasetError, FeatureShapeError
-from tl_pipeline.heads.head import Head, softmax
+from tl_pipeline.heads.head import Head
+from tl_pipeline.heads.links import softmax
 from tl_pipeline.heads.preparation import Preparation, Steps
 from tl_pipeline.heads.ridge import fit_ridge, fit_ridge_classifier
 from tl_pipeline.heads.temperature import fit_scale

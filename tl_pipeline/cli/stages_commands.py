@@ -157,6 +157,7 @@ def train(
     standardize: bool | None = None,
     projection: str | None = None,
     n_components: float | None = None,
+    ensemble: int | None = None,
     calibrate: bool | None = None,
     learning_curve: Annotated[
         list[int] | None, Parameter(consume_multiple=True, negative=())
@@ -191,6 +192,7 @@ def train(
       standardize: Bring each feature to mean 0 and variance 1.
       projection: none, pca or whiten.
       n_components: Axes kept; below 1: share of the variance; 0: all.
+      ensemble: Heads at most in an average of them that competes too.
       calibrate: Scale the chosen head's logits to honest probabilities.
       learning_curve: Also score heads of so many examples a class.
       max_failures: Share of examples that may have failed.
@@ -217,6 +219,7 @@ def train(
             "standardize": standardize,
             "projection": projection,
             "n_components": n_components,
+            "ensemble": ensemble,
             "calibrate": calibrate,
             "learning_curve": learning_curve,
         },

@@ -9,11 +9,12 @@ from numpy.typing import ArrayLike
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, FeatureShapeError
+from tl_pipeline.heads.links import apply_link
+from tl_pipeline.heads.members import ENSEMBLE, PREPARATION, average_members
 from tl_pipeline.heads.outputs import KINDS
 from tl_pipeline.heads.preparation import Kept, Preparation, Steps, apply_preparation
 from tl_pipeline.tasks import Task
 
-_PREPARATION = "preparation."  # before the names of its arrays
 _KEYS = ("kind", "feature", "task", "classes", "settings", "preparation")
 
 
@@ -22,7 +23,7 @@ class Head:
     """One fitted head with all that is needed to use it on stored features.
 
     Attributes:
-      kind: One of `outputs.KINDS`.
+      kind: One of `outputs.KINDS`, or `ensemble`; see `members`.
       feature: The name of the feature it was trained on; several are joined by `+`.
       task: What it was asked for.
       settings: What it was trained with, as plain data: `l2`, `C`, and so on.
@@ -40,10 +41,12 @@ class Head:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        if self.kind == ENSEMBLE:
+            return
         if self.kind not in KINDS:
             raise ConfigError(
-                f"Asked for a head of kind {self.kind!r}; known are {', '.join(KINDS)}."
-                " A newer tl-pipeline may know it."
+                f"Asked for a head of kind {self.kind!r}; known are {', '.join(KINDS)} "
+                f"and {ENSEMBLE}. A newer tl-pipeline may know it."
             )
         missing = [name for name in KINDS[self.kind][1] if name not in self.arrays]
         if missing:
@@ -68,7 +71,7 @@ class Head:
         """Returns the arrays to save, by name."""
         prepared = self.preparation.to_arrays()
         return {**self.arrays} | {
-            _PREPARATION + name: array for name, array in prepared.items()
+            PREPARATION + name: array for name, array in prepared.items()
         }
 
     def to_json(self) -> dict[str, Json]:
@@ -103,9 +106,9 @@ class Head:
                 f"A saved head lacks {', '.join(missing)}. Train it again."
             )
         prepared = {
-            name.removeprefix(_PREPARATION): array
+            name.removeprefix(PREPARATION): array
             for name, array in arrays.items()
-            if name.startswith(_PREPARATION)
+            if name.startswith(PREPARATION)
         }
         steps = Steps(**description["preparation"])
         return cls(
@@ -117,7 +120,7 @@ class Head:
             arrays={
                 name: array
                 for name, array in arrays.items()
-                if not name.startswith(_PREPARATION)
+                if not name.startswith(PREPARATION)
             },
             temperature=float(description.get("temperature", 1.0)),
         )
@@ -131,9 +134,11 @@ class Head:
         Raises:
           FeatureShapeError: `features` are not the head's.
         """
-        outputs, _ = KINDS[self.kind]
         try:
             rows = apply_preparation(self.preparation, features)
+            if self.kind == ENSEMBLE:
+                return average_members(self.task, self.arrays, self.settings, rows)
+            outputs, _ = KINDS[self.kind]
             return outputs(self.arrays, self.settings, rows)
         except (FeatureShapeError, ValueError) as error:
             raise FeatureShapeError(
@@ -151,37 +156,3 @@ class Head:
           FeatureShapeError: `features` are not the head's.
         """
         return apply_link(self.task, self.outputs(features) / self.temperature)
-
-
-def apply_link(task: Task, outputs: ArrayLike) -> np.ndarray:
-    """Turns logits into probabilities; numbers stay what they are.
-
-    Args:
-      task: Its kind decides: softmax, one sigmoid, a sigmoid a label, or nothing.
-      outputs: [..., K] floating, [..., 1] where the task is binary.
-
-    Returns:
-      [..., K] float64; both classes' probabilities where the task is binary.
-    """
-    outputs = np.asarray(outputs, np.float64)
-    if task.kind == "regression":
-        return outputs
-    if task.kind == "multiclass":
-        return softmax(outputs)
-    if task.kind == "binary":
-        return softmax(np.concatenate([np.zeros_like(outputs), outputs], axis=-1))
-    # The larger of the two halves first: no overflow at either end.
-    powers = np.exp(-np.abs(outputs))
-    return np.where(outputs >= 0, 1, powers) / (1 + powers)
-
-
-def softmax(logits: ArrayLike) -> np.ndarray:
-    """Returns the float64 softmax over the last axis.
-
-    Example:
-      >>> softmax([[0.0, 0.0], [800.0, 0.0]]).tolist()
-      [[0.5, 0.5], [1.0, 0.0]]
-    """
-    logits = np.asarray(logits, np.float64)
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)

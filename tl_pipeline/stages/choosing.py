@@ -79,18 +79,28 @@ def choose_rows(
     if method == "val":
         return Choosing("val", val.rows, np.zeros(0, np.int64), 0, reason)
     train = data.split("train")
-    groups = [data.groups[row] for row in train.rows]
-    content = data.content[train.rows]
+    folds = fold_rows(data, train.rows, n_folds=n_folds)
+    return Choosing("cv", train.rows, folds, int(folds.max()) + 1, reason)
+
+
+def fold_rows(data: Labeled, rows: np.ndarray, *, n_folds: int) -> np.ndarray:
+    """Returns the fold of each of some rows: [N], stratified, groups and twins whole.
+
+    Args:
+      data: The labeled rows.
+      rows: [N] positions of some of them.
+      n_folds: How many; fewer where there are not so many examples or groups.
+    """
+    groups = [data.groups[row] for row in rows]
     units = {
         data.content[row].tobytes() if group is None else group
-        for row, group in zip(train.rows, groups, strict=True)
+        for row, group in zip(rows, groups, strict=True)
     }
     n_folds = max(2, min(n_folds, len(units)))
-    strata = train.targets
+    strata = data.targets[rows]
     if data.task.kind == "multilabel":  # by combination
-        known = np.nan_to_num(train.targets, nan=-1)
+        known = np.nan_to_num(strata, nan=-1)
         strata = np.unique(known, axis=0, return_inverse=True)[1].ravel()
     elif data.task.kind == "regression":
-        strata = np.zeros(len(train.rows), np.int64)
-    folds = assign_folds(strata, content, n_folds=n_folds, groups=groups)
-    return Choosing("cv", train.rows, folds, n_folds, reason)
+        strata = np.zeros(len(rows), np.int64)
+    return assign_folds(strata, data.content[rows], n_folds=n_folds, groups=groups)

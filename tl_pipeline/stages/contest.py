@@ -34,6 +34,8 @@ class Entrant(NamedTuple):
       choosing: Where heads on these are chosen.
       columns: Which columns of the stored rows `data` holds; None: all.
       widths: Columns of each feature that is joined in the stored rows.
+      members: Of an ensemble: what it averages, and what each counts. `data` is then
+        that of the first, and the head takes stored rows.
     """
 
     candidate: Candidate
@@ -41,6 +43,15 @@ class Entrant(NamedTuple):
     choosing: Choosing
     columns: np.ndarray | None = None
     widths: tuple[int, ...] = ()
+    members: tuple[tuple["Entrant", int], ...] = ()
+
+    def outputs(self) -> np.ndarray:
+        """Returns what the head says of all labeled examples: [N, K] float64."""
+        if not self.members:
+            return self.candidate.head.predict(self.data.features)
+        n = sum(count for _, count in self.members)
+        said = [count / n * one.outputs() for one, count in self.members]
+        return np.sum(said, axis=0)
 
     def located(self, head: Head) -> Head:
         """Returns the candidate's head, or one made of it, as one on stored rows."""

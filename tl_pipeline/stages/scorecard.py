@@ -45,6 +45,7 @@ def score_chosen(
     data: Labeled,
     choosing: Choosing,
     *,
+    outputs: np.ndarray,
     slices: Mapping[str, Sequence[str | None]],
     calibrate: bool,
 ) -> Scorecard:
@@ -56,12 +57,12 @@ def score_chosen(
       chosen: The head, and what it said where it was chosen.
       data: The labeled rows of its feature.
       choosing: Where it was chosen.
+      outputs: [N, K] what it says of all labeled examples.
       slices: Columns of N texts, by whose values test is scored apart.
       calibrate: Whether the head keeps its temperature.
     """
     task, head = data.task, chosen.head
     where, test = choosing.rows, data.split("test").rows
-    outputs = head.predict(data.features)
     at_choice = chosen.outputs
     calibration = None
     if task.kind != "regression":
@@ -79,7 +80,7 @@ def score_chosen(
         }
         if calibrate:
             head = dataclasses.replace(head, temperature=temperature)
-            outputs = head.predict(data.features)
+            outputs = apply_temperature(task, outputs, temperature)
             at_choice = apply_temperature(task, at_choice, temperature)
         if task.kind in ("binary", "multilabel"):
             thresholds = fit_thresholds(task, data.targets[where], at_choice)

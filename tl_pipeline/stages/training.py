@@ -12,6 +12,7 @@ from tl_pipeline.evaluation.merits import find_losses, find_merits
 from tl_pipeline.evaluation.selection_bias import corrected_score
 from tl_pipeline.examples import Examples
 from tl_pipeline.heads.head import Head
+from tl_pipeline.heads.members import ENSEMBLE
 from tl_pipeline.progress import Progress
 from tl_pipeline.reporting.html import make_report
 from tl_pipeline.runs.predictions import Predictions
@@ -19,6 +20,7 @@ from tl_pipeline.runs.run import Run, write_run
 from tl_pipeline.stages.choosing import Choosing
 from tl_pipeline.stages.comparison import compare_baselines
 from tl_pipeline.stages.contest import enter_candidates
+from tl_pipeline.stages.ensembling import enter_ensemble
 from tl_pipeline.stages.labeled import Labeled
 from tl_pipeline.stages.labels import Columns, make_labels, read_slices
 from tl_pipeline.stages.scorecard import score_chosen
@@ -59,6 +61,9 @@ def run_training(
         max_failures=max_failures,
         progress=progress,
     )
+    if heads.ensemble:
+        ensemble = enter_ensemble(store, entrants, most=heads.ensemble)
+        entrants += [ensemble] if ensemble else []
     candidates = [entrant.candidate for entrant in entrants]
     best = choose_candidate(candidates)
     entrant = entrants[best]
@@ -69,7 +74,12 @@ def run_training(
         for name, column in read_slices(examples, columns.slices).items()
     }
     scorecard = score_chosen(
-        candidates[best], data, choosing, slices=slices, calibrate=heads.calibrate
+        candidates[best],
+        data,
+        choosing,
+        outputs=entrant.outputs(),
+        slices=slices,
+        calibrate=heads.calibrate,
     )
     head = entrant.located(scorecard.head)
     comparison = None
@@ -187,10 +197,19 @@ def _write(
 
 def _describe(head: Head) -> dict[str, Json]:
     """Returns a head's settings, and how many columns it keeps of how many."""
+    if head.kind == ENSEMBLE:
+        members: Any = head.settings["members"]
+        return {"members": [_name_member(one) for one in members]}
     kept = head.preparation.kept
     if kept is None:
         return dict(head.settings)
     return {**head.settings, "columns": len(kept.columns), "columns_of": kept.width}
+
+
+def _name_member(member: Mapping[str, Any]) -> str:
+    settings = member["settings"]
+    strength = f", L2 {settings['l2']:.3g}" if "l2" in settings else ""
+    return f"{member['count']} × {member['kind']} on {member['feature']}{strength}"
 
 
 def _corrected(
