@@ -24,6 +24,7 @@ Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Strengths = Annotated[tuple[Above0, ...], Field(strict=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Kept = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False)]
+Arguments = dict[str, bool | int | float | str]
 Shares = Annotated[tuple[Share, ...], Field(strict=False)]
 
 # Half-decades, because selection cannot tell closer ones apart on a usual validation
@@ -118,11 +119,23 @@ class StoreConfig(_Section):
 class HeadsConfig(_Section):
     """What is trained on the cached features."""
 
-    kinds: tuple[Literal["linear", "ridge", "knn", "centroid", "mlp"], ...] = Field(
+    kinds: tuple[
+        Literal[
+            "linear",
+            "ridge",
+            "knn",
+            "centroid",
+            "mlp",
+            "attention",
+            "dense512",
+            "dense128",
+        ],
+        ...,
+    ] = Field(
         ("linear",),
         strict=False,
         min_length=1,
-        description="linear: logistic regression; ridge, knn, centroid, mlp",
+        description="linear, ridge, knn, centroid, mlp, dense512, dense128; attention",
     )
     task: Literal["auto", "multiclass", "binary", "multilabel", "regression"] = Field(
         "auto", description="auto, multiclass, binary, multilabel or regression"
@@ -144,19 +157,41 @@ class HeadsConfig(_Section):
     k: Counts = Field(
         (5, 20), min_length=1, description="neighbors of knn to choose from"
     )
+    queries: int = Field(1, ge=1, description="of attention over tokens or grids")
     hidden: Counts = Field((128,), description="units of each hidden layer of mlp")
+    activation: Literal["relu", "gelu"] = Field(
+        "relu", description="of mlp: relu or gelu"
+    )
+    dropout_inputs: Share = Field(
+        0.0, description="share of features that a step of mlp or attention leaves out"
+    )
     dropout: Shares = Field(
         (0.0, 0.5), min_length=1, description="of mlp's hidden units, to choose from"
     )
     learning_rate: Strengths = Field(
-        (1e-3,), min_length=1, description="of mlp, to choose from"
+        (1e-3,),
+        min_length=1,
+        description="of mlp, attention and presets, to choose from",
     )
     weight_decay: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = (
-        Field((0.0, 1e-2), strict=False, min_length=1, description="likewise")
+        Field(
+            (0.0, 1e-2),
+            strict=False,
+            min_length=1,
+            description="likewise, but of presets",
+        )
     )
-    epochs: int = Field(100, ge=1, description="of mlp at most; it stops early")
+    optimizer: Name = Field("adamw", description="of Optax, by name, but of presets")
+    optimizer_arguments: Arguments = Field(
+        {}, description="its own, such as { b1 = 0.8 }"
+    )
+    schedule: Name = Field(
+        "constant_schedule", description="of Optax: cosine_decay_schedule, ..."
+    )
+    schedule_arguments: Arguments = Field({}, description="its own; else by the epochs")
+    epochs: int = Field(100, ge=1, description="at most; they stop early")
     label_smoothing: Share = Field(
-        0.0, description="of mlp: share of a target spread over all classes"
+        0.0, description="share of a target spread over all classes"
     )
     n_seeds: int = Field(
         3, ge=1, le=100, description="repetitions where something is random"
@@ -350,6 +385,9 @@ def _toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, str):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    if isinstance(value, Mapping):
+        pairs = [f"{key} = {_toml(item)}" for key, item in value.items()]
+        return "{ " + ", ".join(pairs) + " }" if pairs else "{}"
     if isinstance(value, Sequence):
         return "[" + ", ".join(_toml(item) for item in value) + "]"
     return str(value)

@@ -175,7 +175,9 @@ def train(
       targets: A CSV file of id,target: train on these labels instead.
       features: Which features, a+b for two side by side, all for every one of the
         store; default: each by itself.
-      heads: Kinds of heads: linear, ridge, knn, centroid, mlp.
+      heads: Kinds of heads: linear, ridge, knn, centroid, mlp; dense512 and dense128,
+        the classic ones on flattened and on averaged features; attention, over tokens
+        or grids.
       select_features: Shares of the columns of a+b and of all to keep, those that
         matter most for the task, to choose from.
       l2: Strengths to choose from; default: a grid.

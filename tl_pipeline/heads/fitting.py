@@ -1,7 +1,7 @@
 """Fitting heads of every kind by one contract: many settings and subsets a call."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,9 +11,13 @@ from tl_pipeline.heads.centroid import fit_centroid
 from tl_pipeline.heads.grid import sklearn_c
 from tl_pipeline.heads.linear import fit_linear
 from tl_pipeline.heads.linear_labels import fit_linear_labels
+from tl_pipeline.heads.presets import PRESETS
 from tl_pipeline.heads.ridge import fit_ridge, fit_ridge_classifier
-from tl_pipeline.heads.settings import MlpSettings
+from tl_pipeline.heads.settings import AttentionSettings, MlpSettings
 from tl_pipeline.tasks import Task
+
+if TYPE_CHECKING:
+    from tl_pipeline.heads.mlp import MlpHeads
 
 # As DINO's evaluation votes: by cosine, exp(cosine / 0.07).
 KNN_DEFAULTS: Mapping[str, Json] = {
@@ -195,11 +199,34 @@ def _fit_mlp(
     # Loaded where asked for: Optax takes longer than many a sweep of linear heads.
     from tl_pipeline.heads.mlp import fit_mlp
 
-    wanted = [MlpSettings(**setting) for setting in settings]
+    wanted = [MlpSettings(**_as_given(setting)) for setting in settings]
     heads = fit_mlp(features, targets, task, settings=wanted, sample_weight=weight)
+    return _fitted("mlp", heads)
+
+
+def _fit_attention(
+    features: np.ndarray,
+    targets: np.ndarray,
+    *,
+    task: Task,
+    settings: Sequence[Mapping[str, Any]],
+    weight: np.ndarray,
+) -> list[Fitted]:
+    from tl_pipeline.heads.attention import fit_attention
+
+    wanted = [AttentionSettings(**_as_given(setting)) for setting in settings]
+    given = {"settings": wanted, "sample_weight": weight}
+    return _fitted("attention", fit_attention(features, targets, task, **given))
+
+
+def _as_given(setting: Mapping[str, Any]) -> dict[str, Any]:
+    return {**setting, "hidden": tuple(setting.get("hidden", ()))}
+
+
+def _fitted(kind: str, heads: "MlpHeads") -> list[Fitted]:
     return [
         Fitted(
-            "mlp",
+            kind,
             heads.settings_of(i),
             # A failed head stays in its place, where it is scored and not chosen.
             {name: np.nan_to_num(array) for name, array in arrays.items()},
@@ -215,4 +242,7 @@ FITTERS: Mapping[str, Fitter] = {
     "knn": _fit_knn,
     "centroid": _fit_centroid,
     "mlp": _fit_mlp,
+    "attention": _fit_attention,
+    # A preset is a head of dense layers with settings that are known.
+    **dict.fromkeys(PRESETS, _fit_mlp),
 }

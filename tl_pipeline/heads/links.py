@@ -52,7 +52,7 @@ def invert_link(task: Task, outputs: ArrayLike) -> np.ndarray:
 
     Example:
       >>> task = Task("binary", ("no", "yes"))
-      >>> apply_link(task, invert_link(task, [[0.25, 0.75]])).tolist()
+      >>> apply_link(task, invert_link(task, [[0.25, 0.75]])).round(9).tolist()
       [[0.25, 0.75]]
     """
     outputs = np.asarray(outputs, np.float64)

@@ -71,8 +71,8 @@ def compare_baselines(
         if feature not in baseline["features"]:
             feature = baseline["features"][0]
         labels = make_labels(examples, task=task.kind, targets=targets)
-        data = load_labeled(store, feature, examples, labels=labels)
-        loaded.append((baseline["name"], data))
+        data = load_labeled(store, feature, examples, labels=labels, positions=True)
+        loaded.append((baseline["name"], data.vectors()))
     common = set.intersection(*(set(data.ids) for _, data in loaded))
     settings = [{"l2": strength} for strength in l2]
     # Numbers have no examples a class; labels have too many combinations.

@@ -19,6 +19,7 @@ from tl_pipeline.stages.labeled import (
     load_labeled,
 )
 from tl_pipeline.stages.labels import Labels
+from tl_pipeline.stages.matching import match_kinds
 from tl_pipeline.stages.selecting import Selected, select_columns
 from tl_pipeline.stages.settings import make_settings, make_steps
 from tl_pipeline.stages.sweep import Candidate, sweep
@@ -104,14 +105,18 @@ def enter_candidates(
     Raises:
       TooManyFailuresError: More examples lack one.
       DatasetError: There is nothing to train on, to choose on or to score on.
-      FeatureShapeError: A feature's rows are no vectors.
+      FeatureShapeError: A feature suits no kind of head, or a kind no feature.
     """
     entrants: list[Entrant] = []
     n_trained = 0
+    shapes = {name: f.shape for name, f in store.manifest.features.items()}
+    kinds_of = match_kinds(heads.kinds, features, shapes)
     for name in features:
         is_selected = bool(heads.select_features) and JOIN in name
-        load = load_frame if is_selected else load_labeled
-        data = load(store, name, examples, labels=labels)
+        if is_selected:
+            data = load_frame(store, name, examples, labels=labels)
+        else:
+            data = load_labeled(store, name, examples, labels=labels, positions=True)
         _check_failures(data.n_failed, examples, max_failures)
         check_trainable(data, dataset=examples.dataset, needs_val=False)
         choosing = choose_rows(data, method=heads.selection, n_folds=heads.n_folds)
@@ -130,7 +135,7 @@ def enter_candidates(
                 class_weight=heads.class_weight,
             )
             data, by_share = selected.data, selected.by_share
-        for kind in heads.kinds:
+        for kind in kinds_of[name]:
             settings = make_settings(kind, heads)
             for columns in by_share:
                 found = sweep(

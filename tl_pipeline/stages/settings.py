@@ -6,6 +6,7 @@ from typing import Any
 
 from tl_pipeline.config import HeadsConfig
 from tl_pipeline.heads.preparation import Steps
+from tl_pipeline.heads.presets import PRESETS
 
 
 def make_settings(kind: str, heads: HeadsConfig) -> list[Mapping[str, Any]]:
@@ -14,15 +15,46 @@ def make_settings(kind: str, heads: HeadsConfig) -> list[Mapping[str, Any]]:
         return [{"k": k} for k in heads.k]
     if kind == "centroid":
         return [{}]
+    common: dict[str, Any] = {
+        "epochs": heads.epochs,
+        "label_smoothing": heads.label_smoothing,
+        "schedule": heads.schedule,
+        "schedule_arguments": heads.schedule_arguments,
+    }
+    seeds = range(heads.n_seeds)
+    if kind in PRESETS:  # only how fast they learn is open
+        known = PRESETS[kind].settings.to_json()
+        return [
+            {**known, **common, "learning_rate": learning_rate, "seed": seed}
+            for learning_rate, seed in itertools.product(heads.learning_rate, seeds)
+        ]
+    common |= {
+        "dropout_inputs": heads.dropout_inputs,
+        "optimizer": heads.optimizer,
+        "optimizer_arguments": heads.optimizer_arguments,
+    }
+    if kind == "attention":  # pooled, then linear: no hidden unit to drop
+        return [
+            {
+                **common,
+                "queries": heads.queries,
+                "learning_rate": learning_rate,
+                "weight_decay": weight_decay,
+                "seed": seed,
+            }
+            for learning_rate, weight_decay, seed in itertools.product(
+                heads.learning_rate, heads.weight_decay, seeds
+            )
+        ]
     if kind == "mlp":
         crossed = itertools.product(
-            heads.dropout, heads.learning_rate, heads.weight_decay, range(heads.n_seeds)
+            heads.dropout, heads.learning_rate, heads.weight_decay, seeds
         )
         return [
             {
+                **common,
                 "hidden": heads.hidden,
-                "epochs": heads.epochs,
-                "label_smoothing": heads.label_smoothing,
+                "activation": heads.activation,
                 "dropout_hidden": dropout,
                 "learning_rate": learning_rate,
                 "weight_decay": weight_decay,

@@ -14,6 +14,7 @@ from tl_pipeline.runs.run import Run, find_run, run_identity
 from tl_pipeline.spec import is_declared
 from tl_pipeline.stages.joined import ALL, JOIN, expand_name, split_name
 from tl_pipeline.stages.labels import Columns
+from tl_pipeline.stages.matching import takes
 from tl_pipeline.stages.provenance import package_version
 from tl_pipeline.stages.relabel import relabel
 from tl_pipeline.store.store import FeatureStore, open_store
@@ -99,7 +100,7 @@ def train(
       targets: A CSV file of `id,target`: a new snapshot of the same examples with
         these targets is made, and trained on.
       features: Which features, several joined by `+` to be concatenated, `all` for
-        every one of the store; by default each that the store holds as vectors.
+        every one of the store; by default each that one of the kinds takes.
       target: Columns of the snapshot that are the targets, where they are several.
       weight: The column of sample weights.
       slices: Columns by whose values the head is scored apart.
@@ -127,7 +128,7 @@ def train(
     if targets is not None:
         examples = relabel(opened, examples, Path(targets))
     options = make_heads_config(heads)
-    names = features or options.features or _vectors(opened)
+    names = features or options.features or _suited(opened, options.kinds)
     if options.select_features and not any(
         ALL in split_name(name) or JOIN in name for name in names
     ):
@@ -211,8 +212,8 @@ def _report(run: Run, store: str | Path, begin: float, *, reused: bool) -> Train
     )
 
 
-def _vectors(store: FeatureStore) -> list[str]:
-    vectors = [
-        name for name, info in store.manifest.features.items() if len(info.shape) == 1
-    ]
-    return vectors or list(store.manifest.features)
+def _suited(store: FeatureStore, kinds: Sequence[str]) -> list[str]:
+    """Returns the features that a kind takes; all where none is taken."""
+    shapes = {name: info.shape for name, info in store.manifest.features.items()}
+    suited = [name for name in shapes if any(takes(k, name, shapes) for k in kinds)]
+    return suited or list(shapes)
