@@ -32,6 +32,7 @@ _COMMANDS = {
     "plan": ("plan", _MORE, "Say what a run would compute, write and take."),
     "extract": ("stages", _MORE, "Run a dataset through a backbone, cache features."),
     "rank": ("rank", _MORE, "Rank the features of stores for a task."),
+    "relate": ("relate", _MORE, "Say which tasks of a store help which."),
     "shift": ("shift", _MORE, "Say how another dataset differs, and what would help."),
     "compare": ("gate", _MORE, "Compare two runs on the test examples of both."),
     "rollback": ("gate", _MORE, "Put the run before the one in use into use again."),

@@ -90,6 +90,22 @@ def describe_ranking(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def describe_relatedness(found: Mapping[str, Any]) -> list[str]:
+    """Says which tasks help which; takes `relate_tasks(...)`."""
+    names = [escape_text(name) for name in found["tasks"]]
+    table = [
+        {"answers to": name, **dict(zip(names, row, strict=True))}
+        for name, row in zip(names, found["matrix"], strict=True)
+    ]
+    lines = [
+        f"By {found['feature']} of {count(found['examples'], 'train example')} of "
+        f"{escape_text(found['dataset'])}: the share of a task's loss without looking "
+        "that the answers to another task save; 1 is all:",
+        *_indent(format_table(table)),
+    ]
+    return lines + ([f"drawn to {found['picture']}"] if found["picture"] else [])
+
+
 def describe_picture(found: Mapping[str, Any]) -> list[str]:
     """Says what a picture shows; takes `draw_store(...)`."""
     part = f"{found['rows']:,} of {found['of']:,}"
