@@ -9,15 +9,25 @@ cache. The run of each task is named after what it works on.
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.events import emit_event
+from prefect.states import Completed
+from prefect.tasks import Task, exponential_backoff
 
-from tl_pipeline.config import load_config
-from tl_pipeline.errors import TlPipelineError
+from tl_pipeline.config import PipelineConfig, load_config
+from tl_pipeline.errors import (
+    RequestError,
+    StoreDamagedError,
+    StoreLockedError,
+    TlPipelineError,
+)
 from tl_pipeline.reporting.markdown import make_markdown
 from tl_pipeline.stages.pipeline import (
     extract_step,
@@ -26,21 +36,48 @@ from tl_pipeline.stages.pipeline import (
     train_step,
 )
 
+PAST = {"promote": "promoted", "hold": "held"}
+WhenBusy = Literal["wait", "fail", "skip"]
+
+
+def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """Tells whether a failure may pass by itself: of a disk or a network, say.
+
+    A wrong request, a damaged store and one that another process holds do not.
+    """
+    del task, run
+    error = state.result(raise_on_failure=False)
+    lasting = (RequestError, StoreDamagedError, StoreLockedError)
+    return isinstance(error, OSError) and not isinstance(error, lasting)
+
 
 @task(
     cache_policy=NO_CACHE,
     persist_result=False,
     task_run_name="extract {config[data][source]} with {config[backbone][name]}",
+    retry_delay_seconds=exponential_backoff(backoff_factor=10),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=may_pass,
 )
-def extract_features(config: dict[str, Any], wait: bool = True) -> dict[str, Any]:
+def extract_features(
+    config: dict[str, Any], when_busy: WhenBusy
+) -> dict[str, Any] | State[Any]:
     """Computes the rows that the stores do not hold yet."""
-    return extract_step(config, wait=wait)
+    try:
+        return extract_step(config, wait=when_busy == "wait")
+    except StoreLockedError as error:
+        if when_busy != "skip":
+            raise
+        return Completed(name="Skipped", message=str(error))
 
 
 @task(
     cache_policy=NO_CACHE,
     persist_result=False,
     task_run_name="train heads on {extracted[dataset]}",
+    retry_delay_seconds=exponential_backoff(backoff_factor=10),
+    retry_jitter_factor=0.5,
+    retry_condition_fn=may_pass,
 )
 def train_heads(config: dict[str, Any], extracted: dict[str, Any]) -> dict[str, Any]:
     """Trains heads on the stores, or finds the run that did."""
@@ -61,19 +98,63 @@ def promote_head(
 
 @flow(
     name="tl-pipeline",
-    flow_run_name="{config[data][source]} with {config[backbone][name]}",
+    flow_run_name="{config.data.source} with {config.backbone.name}",
     persist_result=False,
 )
-def pipeline(config: dict[str, Any], wait: bool = True) -> dict[str, Any]:
-    """Runs the pipeline of one configuration, `PipelineConfig.to_json()`.
+def pipeline(
+    config: PipelineConfig, when_busy: WhenBusy = "wait", retries: int = 0
+) -> Any:
+    """Extracts what is missing, trains heads, and promotes the new one or holds it.
 
-    With `wait` it waits for another process that writes the stores, else it fails.
+    Ends in a state that says which: Promoted, Held, Unchanged where there was nothing
+    to do, Skipped where another process held a store, or Completed.
+
+    Args:
+      config: What `pipeline.toml` says.
+      when_busy: Of another process that writes a store: wait for it, fail, or skip.
+      retries: How often extraction and training are tried again after a failure that
+        may pass, such as a full disk: after 10 s, 20 s, and so on.
+
+    Returns:
+      The summary, as `run --json` writes it; nothing where it was skipped.
     """
-    extracted = extract_features(config, wait)
-    trained = train_heads(config, extracted)
-    summary = summarize(extracted, trained, promote_head(config, trained))
+    plain = config.to_json()
+    extracted = extract_features.with_options(retries=retries)(plain, when_busy)
+    if isinstance(extracted, State):
+        return Completed(name=extracted.name, message=extracted.message)
+    trained = train_heads.with_options(retries=retries)(plain, extracted)
+    promotion = promote_head(plain, trained)
+    summary = summarize(extracted, trained, promotion)
     create_markdown_artifact(make_markdown(summary), key="run", description="The run")
-    return summary
+    create_table_artifact(
+        trained["candidates"], key="heads", description="The heads that were compared"
+    )
+    if promotion and not trained["reused"]:
+        _announce(trained["dataset"], promotion)
+    name, message = _end(summary)
+    return Completed(name=name, message=message, data=summary)
+
+
+def _end(summary: Mapping[str, Any]) -> tuple[str, str]:
+    """Returns the name and the message of the state in which a run ends."""
+    trained, promotion = summary["train"], summary["promotion"]
+    if trained["reused"]:
+        return "Unchanged", f"Nothing has changed since {trained['run']}."
+    if promotion is None:
+        return "Completed", f"Trained {trained['run']}."
+    return PAST[promotion["verdict"]].capitalize(), promotion["sentence"]
+
+
+def _announce(dataset: str, promotion: Mapping[str, Any]) -> None:
+    """Emits an event that automations can wait for."""
+    emit_event(
+        f"tl-pipeline.head.{PAST[promotion['verdict']]}",
+        resource={
+            "prefect.resource.id": f"tl-pipeline.head.{dataset}",
+            "prefect.resource.name": dataset,
+        },
+        payload=dict(promotion),
+    )
 
 
 def main() -> None:
@@ -82,7 +163,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, required=True)
     arguments = parser.parse_args()
     try:
-        summary = pipeline(load_config(arguments.config).to_json())
+        summary = pipeline(load_config(arguments.config))
     except TlPipelineError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(error.exit_code)

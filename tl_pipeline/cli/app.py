@@ -31,6 +31,7 @@ _COMMANDS = {
     "predict": ("stages", _START, "Predict the classes of new examples."),
     "plan": ("plan", _MORE, "Say what a run would compute, write and take."),
     "extract": ("stages", _MORE, "Run a dataset through a backbone, cache features."),
+    "schedule": ("schedule", _MORE, "Run the pipeline on a schedule, by Prefect."),
     "rank": ("rank", _MORE, "Rank the features of stores for a task."),
     "relate": ("relate", _MORE, "Say which tasks of a store help which."),
     "shift": ("shift", _MORE, "Say how another dataset differs, and what would help."),

@@ -36,7 +36,7 @@ def _run_flow(config: PipelineConfig, wait: bool) -> dict[str, Any]:
     import flows.pipeline
 
     logging.getLogger("prefect").setLevel(logging.CRITICAL)
-    return flows.pipeline.pipeline(config.to_json(), wait=wait)
+    return flows.pipeline.pipeline(config, when_busy="wait" if wait else "fail")
 
 
 def check_flows() -> None:

@@ -1,0 +1,98 @@
+"""Deployments of the pipeline: served here, or left to the workers of a pool."""
+
+import os
+from collections.abc import Callable
+
+from prefect import serve
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitConfig,
+    ConcurrencyLimitStrategy,
+)
+from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
+from prefect.schedules import Cron, Interval, RRule, Schedule
+from prefect.settings import PREFECT_API_URL
+from prefect.types.entrypoint import EntrypointType
+
+from flows.pipeline import pipeline
+from tl_pipeline.config import PipelineConfig
+from tl_pipeline.errors import RequestError, shorten
+
+# A run that comes while the last one still goes is cancelled, not queued: the next one
+# does all that is left to do.
+ONE_AT_A_TIME = ConcurrencyLimitConfig(
+    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
+)
+SCHEDULES: dict[str, Callable[..., Schedule]] = {
+    "cron": Cron,
+    "interval": Interval,
+    "rrule": RRule,
+}
+
+
+def deploy(
+    config: PipelineConfig,
+    *,
+    name: str,
+    kind: str,
+    when: str | float,
+    timezone: str | None,
+    paused: bool,
+    retries: int,
+    work_pool: str | None,
+) -> None:
+    """Creates or updates a deployment; without a pool, serves it until it is stopped.
+
+    Each run has the configuration as it is now, which the server keeps, and takes
+    relative paths from this folder. One goes at a time; a run that comes while another
+    process writes one of its stores is skipped.
+
+    Args:
+      config: What each run is asked for.
+      name: Of the deployment; the flow is `tl-pipeline`.
+      kind: One of `SCHEDULES`.
+      when: What its schedule takes: a cron line, seconds, or a recurrence rule.
+      timezone: IANA's name of it, such as `Europe/Berlin`; the server's by default.
+      paused: Whether the schedule begins paused.
+      retries: As for `pipeline`.
+      work_pool: A process work pool whose workers run it.
+
+    Raises:
+      RequestError: No server is configured, the schedule is none, or there is no such
+        work pool.
+    """
+    if PREFECT_API_URL.value() is None:
+        raise RequestError(
+            "Asked for a schedule: no Prefect server is configured, and a temporary "
+            "one would end with this command. Start one with `prefect server start "
+            "--host 127.0.0.1`, and set PREFECT_API_URL=http://127.0.0.1:4200/api."
+        )
+    try:
+        deployment = pipeline.to_deployment(
+            name,
+            schedule=SCHEDULES[kind](when, timezone=timezone, active=not paused),
+            concurrency_limit=ONE_AT_A_TIME,
+            parameters={
+                "config": config.to_json(),
+                "when_busy": "skip",
+                "retries": retries,
+            },
+            work_pool_name=work_pool,
+            job_variables={"working_dir": os.getcwd()} if work_pool else None,
+            entrypoint_type=EntrypointType.MODULE_PATH,
+        )
+        assert isinstance(deployment, RunnerDeployment)
+    except ValueError as error:
+        raise RequestError(
+            f"Asked for a schedule with {kind} {when!r} (time zone {timezone}): "
+            f"{shorten(error)}."
+        ) from error
+    if work_pool is None:
+        serve(deployment, pause_on_shutdown=False, print_starting_message=False)
+        return
+    try:
+        deployment.apply()
+    except DeploymentApplyError as error:
+        raise RequestError(
+            f"Asked to deploy to the work pool {work_pool!r}: {shorten(error)} Make it "
+            f"with `prefect work-pool create {work_pool} --type process`."
+        ) from error

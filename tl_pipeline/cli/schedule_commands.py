@@ -1,0 +1,81 @@
+"""`schedule`: the pipeline, run again and again by Prefect."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tl_pipeline.cli.console import Console
+from tl_pipeline.cli.engines import check_flows
+from tl_pipeline.config import load_config
+from tl_pipeline.errors import RequestError
+
+
+def schedule(
+    config: Path = Path("pipeline.toml"),
+    *,
+    cron: str | None = None,
+    interval: float | None = None,
+    rrule: str | None = None,
+    timezone: str | None = None,
+    pause: Annotated[bool, Parameter(negative=())] = False,
+    name: str | None = None,
+    retries: int = 2,
+    work_pool: str | None = None,
+) -> None:
+    """Run the pipeline on a schedule, by a Prefect server.
+
+    Without a work pool this command stays in the foreground and does the runs itself,
+    until Ctrl-C; with one it returns, and the pool's workers do them.
+
+    Args:
+      config: The pipeline.toml, as it is now; schedule again when it has changed.
+      cron: A cron line: "0 3 * * *" is every night at three.
+      interval: Seconds from one run to the next.
+      rrule: A recurrence rule of iCalendar: "FREQ=WEEKLY;BYDAY=SU".
+      timezone: Of the schedule, such as Europe/Berlin; default: UTC.
+      pause: Begin paused; Prefect's page has a switch.
+      name: Of the deployment; default: the configuration file's.
+      retries: How often a step is tried again after a failure that may pass.
+      work_pool: A process work pool; without one the runs are done here.
+    """
+    given = {"cron": cron, "interval": interval, "rrule": rrule}
+    asked = {kind: when for kind, when in given.items() if when is not None}
+    if len(asked) != 1:
+        raise RequestError(
+            f"Asked for a schedule with {' and '.join(asked) or 'no time'}: it takes "
+            'one of --cron, --interval and --rrule, as in --cron "0 3 * * *".'
+        )
+    options = load_config(config)
+    check_flows()
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    from flows.schedule import deploy
+
+    ((kind, when),) = asked.items()
+    named = name or config.stem
+    console = Console(as_json=False)
+    times = f"{kind} {when}{f' ({timezone})' if timezone else ''}"
+    times += ", paused" if pause else ""
+    if work_pool is None:
+        console.say(
+            f"Serving tl-pipeline/{named}, {times}, here in the foreground: the runs "
+            "end with this command, by Ctrl-C.",
+            f"One at once: prefect deployment run tl-pipeline/{named}",
+        )
+    deploy(
+        options,
+        name=named,
+        kind=kind,
+        when=when,
+        timezone=timezone,
+        paused=pause,
+        retries=retries,
+        work_pool=work_pool,
+    )
+    if work_pool is not None:
+        console.say(
+            f"Deployed tl-pipeline/{named}, {times}, to the work pool "
+            f"{work_pool}. Its workers need tl-pipeline installed: "
+            f"prefect worker start --pool {work_pool}"
+        )
