@@ -24,6 +24,8 @@ GROUND = (  # each may import those before it
     "spec",
     "examples",
     "tasks",
+    "section",
+    "heads_config",
     "config",
 )
 PARTS = (

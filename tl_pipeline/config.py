@@ -7,40 +7,20 @@ ones. Each key's description is also its comment in the file that `init` writes.
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pydantic
 from pydantic import Field
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, shorten
+from tl_pipeline.heads_config import HeadsConfig
+from tl_pipeline.section import Counts, Name, Names, Section, Share
 
-# Most names become paths, in which no system takes a zero byte.
-Name = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")]
 MAX_LISTED = 20  # unfit keys; there are not many more that fit
-Names = Annotated[tuple[Name, ...], Field(strict=False)]  # TOML and JSON know lists
-Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(strict=False)]
-Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Strengths = Annotated[tuple[Above0, ...], Field(strict=False)]
-Share = Annotated[float, Field(ge=0, lt=1)]
-Kept = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False)]
-Arguments = dict[str, bool | int | float | str]
-Shares = Annotated[tuple[Share, ...], Field(strict=False)]
-
-# Half-decades, because selection cannot tell closer ones apart on a usual validation
-# split. The loss is a mean, so a strength means the same at any N. The weak end all but
-# interpolates and is what a million rows can bear; the strong end leaves little but the
-# class frequencies. In between lies the usual C = 0.01 .. 100 of a few hundred rows:
-# 0.4 down to 4e-5 for N = 245.
-L2_GRID = tuple(float(f"{10 ** (exponent / 2):.3g}") for exponent in range(-12, 5))
 
 
-class _Section(pydantic.BaseModel):
-    # Strict: "3" is no number, and true is not 1. A whole number may stand for a float.
-    model_config = pydantic.ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class DataConfig(_Section):
+class DataConfig(Section):
     """The dataset: where its bytes are, and how it is split."""
 
     source: Name = Field(
@@ -89,7 +69,7 @@ class DataConfig(_Section):
         return (*([self.weight] if self.weight else []), *self.slices)
 
 
-class BackboneConfig(_Section):
+class BackboneConfig(Section):
     """The frozen network and the outputs of it that are cached."""
 
     name: Name = Field(description="see `tl-pipeline backbone ls`")
@@ -104,7 +84,7 @@ class BackboneConfig(_Section):
     )
 
 
-class StoreConfig(_Section):
+class StoreConfig(Section):
     """The feature stores."""
 
     root: Name = Field("stores", description="the folder that holds the stores")
@@ -116,118 +96,7 @@ class StoreConfig(_Section):
     )
 
 
-class HeadsConfig(_Section):
-    """What is trained on the cached features."""
-
-    kinds: tuple[
-        Literal[
-            "linear",
-            "ridge",
-            "knn",
-            "centroid",
-            "mlp",
-            "attention",
-            "dense512",
-            "dense128",
-        ],
-        ...,
-    ] = Field(
-        ("linear",),
-        strict=False,
-        min_length=1,
-        description="linear, ridge, knn, centroid, mlp, dense512, dense128; attention",
-    )
-    task: Literal["auto", "multiclass", "binary", "multilabel", "regression"] = Field(
-        "auto", description="auto, multiclass, binary, multilabel or regression"
-    )
-    features: Names = Field(
-        (),
-        description="empty: each cached one; a+b: two as one; all: all as one",
-    )
-    select_features: Kept = Field(
-        (), description="shares of a+b's and all's columns to keep, to choose from"
-    )
-    selection: Literal["auto", "val", "cv"] = Field(
-        "auto", description="val, cv (cross-validation in train), or auto by size"
-    )
-    n_folds: int = Field(5, ge=2, le=100, description="of the cross-validation")
-    l2: Strengths = Field(
-        (), description="strengths to choose from; empty: a grid over 1e-6 .. 1e2"
-    )
-    k: Counts = Field(
-        (5, 20), min_length=1, description="neighbors of knn to choose from"
-    )
-    queries: int = Field(1, ge=1, description="of attention over tokens or grids")
-    hidden: Counts = Field((128,), description="units of each hidden layer of mlp")
-    activation: Literal["relu", "gelu"] = Field(
-        "relu", description="of mlp: relu or gelu"
-    )
-    dropout_inputs: Share = Field(
-        0.0, description="share of features that a step of mlp or attention leaves out"
-    )
-    dropout: Shares = Field(
-        (0.0, 0.5), min_length=1, description="of mlp's hidden units, to choose from"
-    )
-    learning_rate: Strengths = Field(
-        (1e-3,),
-        min_length=1,
-        description="of mlp, attention and presets, to choose from",
-    )
-    weight_decay: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = (
-        Field(
-            (0.0, 1e-2),
-            strict=False,
-            min_length=1,
-            description="likewise, but of presets",
-        )
-    )
-    optimizer: Name = Field("adamw", description="of Optax, by name, but of presets")
-    optimizer_arguments: Arguments = Field(
-        {}, description="its own, such as { b1 = 0.8 }"
-    )
-    schedule: Name = Field(
-        "constant_schedule", description="of Optax: cosine_decay_schedule, ..."
-    )
-    schedule_arguments: Arguments = Field({}, description="its own; else by the epochs")
-    epochs: int = Field(100, ge=1, description="at most; they stop early")
-    label_smoothing: Share = Field(
-        0.0, description="share of a target spread over all classes"
-    )
-    n_seeds: int = Field(
-        3, ge=1, le=100, description="repetitions where something is random"
-    )
-    class_weight: Literal["none", "balanced"] = Field(
-        "none", description="balanced: every class counts the same"
-    )
-    unit_length: bool = Field(False, description="divide each row by its norm first")
-    standardize: bool = Field(True, description="each feature to mean 0, variance 1")
-    projection: Literal["none", "pca", "whiten"] = Field(
-        "none", description="none, pca, or whiten: pca with unit variances"
-    )
-    n_components: float = Field(
-        0, ge=0, description="of pca; below 1: share of the variance; 0: all"
-    )
-    ensemble: int = Field(
-        0, ge=0, description="heads at most in an average that competes too; 0: none"
-    )
-    calibrate: bool = Field(
-        False, description="scale the chosen head's logits to honest probabilities"
-    )
-    learning_curve: Counts = Field(
-        (), description="also score heads of so many examples a class"
-    )
-
-    @property
-    def strengths(self) -> tuple[float, ...]:
-        """The strengths of L2 regularization to choose from."""
-        return self.l2 or L2_GRID
-
-    def to_json(self) -> dict[str, Json]:
-        """Returns every key with its value, the grid written out, as plain data."""
-        return {**self.model_dump(mode="json"), "l2": list(self.strengths)}
-
-
-class BaselinesConfig(_Section):
+class BaselinesConfig(Section):
     """What the head is compared with, to say whether the transfer helped."""
 
     names: Names = Field(
@@ -243,7 +112,7 @@ class BaselinesConfig(_Section):
     n_test: int = Field(2000, ge=1, description="likewise, of val and of test each")
 
 
-class PromotionConfig(_Section):
+class PromotionConfig(Section):
     """When a new head takes the place of the one in use."""
 
     enabled: bool = Field(True, description="whether a run ends in promote or hold")
@@ -258,13 +127,13 @@ class PromotionConfig(_Section):
     )
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """Where runs are kept."""
 
     root: Name = Field("runs", description="the folder that holds the runs")
 
 
-class PipelineConfig(_Section):
+class PipelineConfig(Section):
     """One pipeline, as `pipeline.toml` describes it."""
 
     data: DataConfig
@@ -373,8 +242,8 @@ def write_template(*, source: str, backbone: str, weights: str) -> str:
     return "\n".join(lines)
 
 
-def _section_model(annotation: object) -> type[_Section]:
-    assert isinstance(annotation, type) and issubclass(annotation, _Section)
+def _section_model(annotation: object) -> type[Section]:
+    assert isinstance(annotation, type) and issubclass(annotation, Section)
     return annotation
 
 
@@ -403,7 +272,7 @@ def _explain(detail: Mapping[str, Any]) -> str:
             else f", found {shorten(repr(detail['input']))}"
         )
         return f"{key}: {detail['msg']}{found}"
-    model: type[_Section] = PipelineConfig
+    model: type[Section] = PipelineConfig
     for part in location[:-1]:
         model = _section_model(model.model_fields[str(part)].annotation)
     return f"{key}: unknown key; known are {', '.join(model.model_fields)}"

@@ -6,7 +6,6 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from tl_pipeline.config import L2_GRID
 from tl_pipeline.errors import (
     ConfigError,
     DatasetError,
@@ -18,6 +17,7 @@ from tl_pipeline.heads.grid import sklearn_c
 from tl_pipeline.heads.linear import fit_linear, predict_logits
 from tl_pipeline.heads.links import softmax
 from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
+from tl_pipeline.heads_config import L2_GRID
 
 
 def few_digits() -> tuple[np.ndarray, np.ndarray]:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from tl_pipeline.config import L2_GRID, make_config
+from tl_pipeline.config import make_config
 from tl_pipeline.data.decoding import decode_image
 from tl_pipeline.data.preprocessing import preprocess_image
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.heads.grid import sklearn_c
 from tl_pipeline.heads.linear import fit_linear, predict_logits
 from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
+from tl_pipeline.heads_config import L2_GRID
 from tl_pipeline.stages.backbones import Backbone, load_backbone
 from tl_pipeline.stages.choosing import choose_rows
 from tl_pipeline.stages.extract import extract

@@ -4,12 +4,13 @@ from typing import get_args
 
 import pytest
 
-from tl_pipeline.config import HeadsConfig, make_heads_config
+from tl_pipeline.config import make_heads_config
 from tl_pipeline.errors import FeatureShapeError
 from tl_pipeline.heads.fitting import FITTERS
 from tl_pipeline.heads.outputs import KINDS
 from tl_pipeline.heads.presets import PRESETS
 from tl_pipeline.heads.settings import AttentionSettings, MlpSettings
+from tl_pipeline.heads_config import HeadsConfig
 from tl_pipeline.stages.matching import match_kinds
 from tl_pipeline.stages.settings import make_settings
 

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tl_pipeline.config import HeadsConfig
 from tl_pipeline.errors import TooManyFailuresError
 from tl_pipeline.examples import Examples
 from tl_pipeline.heads.head import Head
+from tl_pipeline.heads_config import HeadsConfig
 from tl_pipeline.progress import Progress
 from tl_pipeline.stages.choosing import Choosing, choose_rows
 from tl_pipeline.stages.joined import JOIN, locate_columns, widths_of

@@ -4,9 +4,9 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from tl_pipeline.config import HeadsConfig
 from tl_pipeline.heads.preparation import Steps
 from tl_pipeline.heads.presets import PRESETS
+from tl_pipeline.heads_config import HeadsConfig
 
 
 def make_settings(kind: str, heads: HeadsConfig) -> list[Mapping[str, Any]]:

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from tl_pipeline.config import HeadsConfig
 from tl_pipeline.digest import Json
 from tl_pipeline.evaluation.merits import find_losses, find_merits
 from tl_pipeline.evaluation.selection_bias import corrected_score
 from tl_pipeline.examples import Examples
 from tl_pipeline.heads.head import Head
 from tl_pipeline.heads.members import ENSEMBLE
+from tl_pipeline.heads_config import HeadsConfig
 from tl_pipeline.progress import Progress
 from tl_pipeline.reporting.html import make_report
 from tl_pipeline.runs.predictions import Predictions
