@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 
 SAMPLED = 48  # values of each output
-_EMBEDDED = re.compile("patch_embed|pos|cls|class_emb|token|regis|^embedding/|conv1")
+_EMBEDDED = re.compile(
+    "patch_embed|pos|cls|class_emb|token|regis|^embedding/|conv1|^stem.0|^features.0.0"
+)
 _ROWS = re.compile("pos|cls|class_emb|token|regis")
 _FACTORS = re.compile("(weight|scale|gamma|lambda1|layer_scale_parameter|layer_scale)$")
 
