@@ -7,12 +7,15 @@ from tl_pipeline.backbones import registry, vit
 from tl_pipeline.backbones.vision_transformer import Shape
 from tl_pipeline.errors import BackboneError
 from tl_pipeline.stages.backbones import load_backbone
+from tl_pipeline.weights.safetensors import write_safetensors
 
 sys.path.append(str(Path(__file__).parent))
 
 from golden_cases import check_case, check_names, load_golden, run_case  # noqa: E402
+from seeded import draw_all, unfold_names  # noqa: E402
 
 GOLDEN = load_golden("vit")
+SLOW = ("timm at 48", "timm distilled")  # others interpolate, and have two tokens
 TINY = Shape(width=64, depth=3, heads=4, patch=8, grid=4)
 ROWS = {
     "tiny": ("vit_tiny_patch8", TINY),
@@ -32,7 +35,7 @@ def rows(monkeypatch):
 @pytest.mark.parametrize(
     "case",
     [
-        pytest.param(case, marks=pytest.mark.slow if case == "timm at 48" else ())
+        pytest.param(case, marks=pytest.mark.slow if case in SLOW else ())
         for case in GOLDEN["cases"]
         if case != "whole"
     ],
@@ -42,6 +45,17 @@ def test_small_networks_are_those_of_others(rows, tmp_path, case):
     name, _ = ROWS[golden["row"]]
     path = tmp_path / "w.safetensors"
     check_case(run_case(golden, name, path, names=golden["names"]))
+
+
+def test_a_name_that_every_repository_uses_says_nothing_of_the_origin(rows, tmp_path):
+    golden = GOLDEN["cases"]["timm at 32"]
+    drawn = draw_all(unfold_names(golden["names"]), small=1.0)
+    path = tmp_path / "model.safetensors"
+    write_safetensors(path, drawn, metadata={})
+    checkpoints = vit.make_architecture("vit_tiny_patch8").checkpoints
+    assert checkpoints[0]["file"] == path.name and checkpoints[0]["source_dataset"]
+    backbone = load_backbone("vit_tiny_patch8", weights=path)
+    assert backbone.weights_origin["source_dataset"] is None
 
 
 @pytest.mark.slow
