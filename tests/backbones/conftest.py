@@ -73,7 +73,10 @@ class KerasNetwork:
             if isinstance(layer, self.keras.layers.Normalization):
                 # Those of ImageNet, which are our preprocessing.
                 variances = np.square((0.229, 0.224, 0.225))
-                layer.set_weights([np.array((0.485, 0.456, 0.406)), variances, 0])
+                layer.set_weights(
+                    [np.array((0.485, 0.456, 0.406)), variances, np.array(0)]
+                )
+                layer.finalize_state()
             else:
                 drawn = [_draw(w, rng, depthwise, gain) for w in layer.weights]
                 layer.set_weights(drawn)

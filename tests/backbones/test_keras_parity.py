@@ -42,11 +42,19 @@ EFFICIENT = {
     "pool": "avg_pool",
     "logits": "predictions",
 }
-EFFICIENT_V2 = EFFICIENT | {"stage1": "block1b_add"}
+EFFICIENT_ENDS = {
+    key: EFFICIENT[key] for key in ("stem", "head_conv", "pool", "logits")
+}
 DENSE = {
     "stem": "conv1_relu",
     "block1": "conv2_block6_concat",
     "block2": "conv3_block12_concat",
+    "pool": "avg_pool",
+    "logits": "predictions",
+}
+INCEPTION = {
+    "mixed0": "mixed0",
+    "mixed5": "mixed5",
     "pool": "avg_pool",
     "logits": "predictions",
 }
@@ -101,9 +109,15 @@ LONG = [
             f"MobileNetV3{size}",
             "mobilenet_v3",
             65,
-            MOBILENET_V3 | {last: f"expanded_conv_{n}_add"},
+            MOBILENET_V3 | layers,
         )
-        for size, last, n in (("Small", "stage5", 10), ("Large", "stage6", 14))
+        for size, layers in (
+            ("Small", {"stage5": "expanded_conv_10_add"}),
+            (
+                "Large",
+                {"stage1": "expanded_conv_add", "stage6": "expanded_conv_14_add"},
+            ),
+        )
     ),
     *(
         Case(f"tf_efficientnet_b{i}", f"EfficientNetB{i}", "efficientnet", 65, layers)
@@ -116,12 +130,21 @@ LONG = [
             }
         ]
     ),
-    Case("tf_efficientnetv2_s", "EfficientNetV2S", "efficientnet_v2", 65, EFFICIENT_V2),
-    Case("tf_efficientnetv2_m", "EfficientNetV2M", "efficientnet_v2", 65, EFFICIENT_V2),
+    Case(
+        "tf_efficientnetv2_s",
+        "EfficientNetV2S",
+        "efficientnet_v2",
+        65,
+        EFFICIENT_ENDS | {"stage1": "block1b_add", "stage3": "block3d_add"},
+    ),
+    Case(
+        "tf_efficientnetv2_m", "EfficientNetV2M", "efficientnet_v2", 65, EFFICIENT_ENDS
+    ),
     *(
         Case(f"keras_densenet{n}", f"DenseNet{n}", "densenet", 65, DENSE)
         for n in (121, 169, 201)
     ),
+    Case("keras_inception_v3", "InceptionV3", "inception_v3", 75, INCEPTION),
 ]
 CASES = [*QUICK, *(pytest.param(case, marks=pytest.mark.slow) for case in LONG)]
 

@@ -28,6 +28,17 @@ def test_both_forms_of_a_depthwise_convolution_agree(stride, size, kernel_size):
     np.testing.assert_allclose(shifted, direct, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", [0, 2, (1, 0)])
+def test_they_agree_with_padding_equal_on_both_sides(stride, padding):
+    x, kernel = draw(2, 8, 7, 6), draw(3, 3, 1, 6)
+    shifted = convolve_depthwise_by_shifts(x, kernel, stride=stride, padding=padding)
+    direct = convolve_directly(x, kernel, stride=stride, padding=padding)
+    rows, _ = padding if isinstance(padding, tuple) else (padding, padding)
+    assert direct.shape[1] == (8 + 2 * rows - 3) // stride + 1
+    np.testing.assert_allclose(shifted, direct, rtol=1e-5, atol=1e-5)
+
+
 def test_both_forms_of_a_1x1_convolution_agree():
     x, kernel = draw(2, 5, 7, 6), draw(1, 1, 6, 9)
     product, direct = multiply_pixels(x, kernel), convolve_directly(x, kernel, stride=1)
@@ -90,3 +101,20 @@ def test_folding_keeps_the_function_and_drops_the_batch_norm():
     fold_batch_norms(module)
     assert isinstance(module.norm, Bias)
     np.testing.assert_allclose(module(x), before, rtol=1e-5, atol=1e-5)
+
+
+def test_folding_takes_in_a_bias_and_a_norm_without_gamma():
+    module = ConvNorm(3, 5, size=3, epsilon=1e-3, bias=True, scale=False)
+    assert isinstance(module.norm, nnx.BatchNorm)
+    assert module.norm.scale is None and module.norm.bias is not None
+    assert module.conv.bias is not None
+    module.conv.kernel.set_value(draw(3, 3, 3, 5))
+    module.conv.bias.set_value(draw(5, seed=1))
+    module.norm.bias.set_value(draw(5, seed=2))
+    module.norm.mean.set_value(draw(5, seed=3))
+    module.norm.var.set_value(draw(5, seed=4) ** 2)
+    x = draw(4, 6, 6, 3)
+    before = np.asarray(module(x))
+    fold_batch_norms(module)
+    assert isinstance(module.norm, Bias) and module.conv.bias is None
+    np.testing.assert_allclose(module(x), before, rtol=1e-4, atol=1e-4)

@@ -48,6 +48,8 @@ RUN = [
             ("torchvision", "efficientnet_v2_s"),
             ("timm", "tf_efficientnetv2_s"),
             ("torchvision", "densenet121"),
+            ("torchvision", "inception_v3"),
+            ("timm", "inception_v3"),
         )
     ),
 ]
@@ -74,10 +76,10 @@ def read_golden(file):
 @pytest.mark.parametrize(("file", "backbone", "without"), RUN)
 def test_every_output_is_that_of_pytorch(drawing, tmp_path, file, backbone, without):
     tensors, golden = read_golden(file)
-    size = int(golden.pop("size"))
+    size, gain = int(golden.pop("size")), float(golden.pop("gain"))
     path = tmp_path / "model.safetensors"
     save_file(
-        {name: drawing.draw_tensor(name, tensors[name]) for name in tensors}, path
+        {name: drawing.draw_tensor(name, tensors[name], gain) for name in tensors}, path
     )
     loaded = load_backbone(backbone, weights=path, settings={"input_size": size})
     assert {"pool", "logits"} <= golden.keys()

@@ -140,3 +140,28 @@ def test_heads_and_rows_are_folded():
     np.testing.assert_array_equal(TRANSFORMS["rows"](kernel), kernel.reshape(8, 3))
     after = TRANSFORMS["rows-after-zero"](kernel[:1])
     np.testing.assert_array_equal(after, [[0, 0, 0], [0, 1, 2], [3, 4, 5]])
+
+
+def test_a_dense_layer_on_an_image_is_spread_as_its_framework_flattens():
+    kernel = np.random.default_rng(0).standard_normal((7, 7, 3, 5))
+    rows_first = kernel.reshape(-1, 5)
+    channels_first = kernel.transpose(3, 2, 0, 1).reshape(5, -1)
+    np.testing.assert_array_equal(TRANSFORMS["flat-7x7"](rows_first), kernel)
+    np.testing.assert_array_equal(TRANSFORMS["torch-flat-7x7"](channels_first), kernel)
+
+
+def test_a_convolution_of_one_pixel_is_a_matrix():
+    kernel = np.random.default_rng(0).standard_normal((1, 1, 3, 5))
+    np.testing.assert_array_equal(TRANSFORMS["pixel"](kernel), kernel[0, 0])
+    theirs = kernel.transpose(3, 2, 0, 1)
+    np.testing.assert_array_equal(TRANSFORMS["torch-pixel"](theirs), kernel[0, 0])
+
+
+def test_a_tensor_of_no_use_may_be_there_or_not():
+    unused = (*RULES, KeyRule("norm.num_batches_tracked", ""))
+    for arrays in (TRUNK, TRUNK | {"norm.num_batches_tracked": np.array(7)}):
+        tensors = Tensors(Path("w.h5"), "torch", "", arrays, {})
+        merged = merge_tensors(
+            tensors, rules=unused, shapes=SHAPES, optional="classifier."
+        )
+        assert set(merged) == {"conv.kernel", "deep.kernel"}

@@ -34,6 +34,7 @@ _FAMILIES = {
         *("efficientnet_v2_s", "efficientnet_v2_m"),
         *("tf_efficientnetv2_s", "tf_efficientnetv2_m"),
     ),
+    "inception_v3": ("inception_v3", "keras_inception_v3"),
     "keras_resnet": (
         "keras_resnet50",
         "keras_resnet101",

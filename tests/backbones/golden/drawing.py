@@ -7,15 +7,21 @@ import numpy as np
 N_SAMPLES = 64  # of each output, at even distances
 
 
-def draw_tensor(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Returns a tensor of a PyTorch checkpoint, float32, from its own stream."""
+def draw_tensor(name: str, shape: tuple[int, ...], gain: float) -> np.ndarray:
+    """Returns a tensor of a PyTorch checkpoint, float32, from its own stream.
+
+    Args:
+      name: The tensor's.
+      shape: Likewise.
+      gain: Variance of a kernel, times its inputs.
+    """
     if name.endswith("num_batches_tracked"):
         return np.array(7, np.int64)
     seed = np.frombuffer(hashlib.sha256(name.encode()).digest()[:8], ">u4")
     uniform = np.random.RandomState(seed.tolist()).random_sample(shape)
     if len(shape) > 1:
         fan_in = np.prod(shape[1:])  # [D, C, H, W]
-        values = (uniform - 0.5) * np.sqrt(12 * 1.5 / fan_in)
+        values = (uniform - 0.5) * np.sqrt(12 * gain / fan_in)
     elif name.endswith(("running_var", "weight")):  # a BatchNorm's
         values = uniform + 0.5
     else:

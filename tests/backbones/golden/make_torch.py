@@ -26,17 +26,20 @@ class Case(NamedTuple):
     """A network that is run, and what its outputs are called there.
 
     Attributes:
-      size: Pixels of the input a side.
+      size: Pixels of the input a side; halved to even numbers, TensorFlow's padding is
+        another than PyTorch's.
       modules: The module whose result is an output of ours, by our name; with < it is
         what the module is given. An image as `pool` is averaged over its pixels.
       mean: Of the input, of values from 0 to 1.
       std: Likewise.
+      gain: Of the kernels; less for networks that enlarge every rounding error.
     """
 
     size: int
     modules: dict[str, str]
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
+    gain: float = 1.5
 
 
 RESNET = {"stem": "relu", **{f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}}
@@ -60,10 +63,12 @@ EFFICIENT = {"stem": "features.0", "stage3": "features.3", "stage6": "features.6
 EFFICIENT |= {"pool": "avgpool", "logits": "classifier"}
 DENSE = {"stem": "features.relu0", "pool": "<classifier", "logits": "classifier"}
 DENSE |= {f"block{i}": f"features.denseblock{i}" for i in (1, 4)}
+INCEPTION = {"stem": "<Mixed_5b", "mixed0": "Mixed_5b", "mixed5": "Mixed_6c"}
+INCEPTION |= {"pool": "avgpool", "logits": "fc"}
 HALF = (0.5, 0.5, 0.5)
 
 CASES = {
-    "torchvision-resnet18": Case(65, RESNET),
+    "torchvision-resnet18": Case(64, RESNET),
     "torchvision-resnet50": Case(64, RESNET),
     "timm-resnet50": Case(64, TIMM_RESNET),
     "torchvision-vgg16": Case(
@@ -74,17 +79,19 @@ CASES = {
     "torchvision-squeezenet1_0": Case(70, SQUEEZENET | {"fire5": "features.7"}),
     "torchvision-squeezenet1_1": Case(70, SQUEEZENET | {"fire5": "features.7"}),
     "torchvision-alexnet": Case(95, ALEXNET),
-    "torchvision-mobilenet_v3_small": Case(65, V3),
-    "timm-mobilenetv3_small_100": Case(65, TIMM_V3),
-    "timm-tf_mobilenetv3_small_100": Case(65, TIMM_V3),
-    "torchvision-mobilenet_v2": Case(65, V2),
-    "timm-mobilenetv2_100": Case(65, TIMM),
-    "torchvision-efficientnet_b0": Case(65, EFFICIENT),
-    "timm-efficientnet_b0": Case(65, TIMM),
-    "timm-tf_efficientnet_b0": Case(65, TIMM),
-    "torchvision-efficientnet_v2_s": Case(65, EFFICIENT),
-    "timm-tf_efficientnetv2_s": Case(65, TIMM, HALF, HALF),
+    "torchvision-mobilenet_v3_small": Case(64, V3),
+    "timm-mobilenetv3_small_100": Case(64, TIMM_V3),
+    "timm-tf_mobilenetv3_small_100": Case(64, TIMM_V3),
+    "torchvision-mobilenet_v2": Case(64, V2),
+    "timm-mobilenetv2_100": Case(64, TIMM),
+    "torchvision-efficientnet_b0": Case(64, EFFICIENT),
+    "timm-efficientnet_b0": Case(64, TIMM),
+    "timm-tf_efficientnet_b0": Case(64, TIMM),
+    "torchvision-efficientnet_v2_s": Case(64, EFFICIENT, gain=1),
+    "timm-tf_efficientnetv2_s": Case(64, TIMM, HALF, HALF, gain=1),
     "torchvision-densenet121": Case(64, DENSE),
+    "torchvision-inception_v3": Case(75, INCEPTION, HALF, HALF),
+    "timm-inception_v3": Case(75, INCEPTION | {"pool": "<fc"}, HALF, HALF),
 }
 NAMES = (
     *(f"torchvision-resnet{n}" for n in (18, 34, 50, 101, 152)),
@@ -112,6 +119,8 @@ NAMES = (
     "timm-tf_efficientnetv2_s",
     "timm-tf_efficientnetv2_m",
     "timm-densenet121",
+    "torchvision-inception_v3",
+    "timm-inception_v3",
 )
 
 
@@ -160,13 +169,16 @@ def main(names: list[str]) -> None:
         if name in CASES:
             drawn = {
                 key: torch.from_numpy(
-                    np.asarray(drawing.draw_tensor(key, tuple(value.shape)))
+                    np.asarray(
+                        drawing.draw_tensor(key, tuple(value.shape), CASES[name].gain)
+                    )
                 )
                 for key, value in state.items()
             }
             network.load_state_dict(drawn)
             outputs = run(network, CASES[name])
             outputs["size"] = np.array(CASES[name].size)
+            outputs["gain"] = np.array(CASES[name].gain)
         text = np.frombuffer(json.dumps(shapes).encode(), np.uint8)
         np.savez_compressed(HERE / f"{name}.npz", tensors=text, **outputs)
 
