@@ -145,11 +145,10 @@ def test_verify_finds_a_flipped_bit_and_exits_1(
 
 
 def test_backbones_are_listed_and_shown(ask: Ask):
-    assert [b["name"] for b in ask("backbone", "ls")] == [
-        "digits_cnn",
-        "mobilenet_v2",
-        "pixels",
-    ]
+    listed = {b["name"]: b for b in ask("backbone", "ls")}
+    assert listed.keys() >= {"digits_cnn", "mobilenet_v2", "pixels", "resnet50"}
+    assert listed["vgg16"]["layouts"] == ["torchvision", "timm", "keras-h5"]
+    assert listed["pixels"]["checkpoints"] == 0 < listed["resnet50"]["checkpoints"]
     shown = ask("backbone", "show", "mobilenet_v2")
     assert shown["features"]["pool"] == [1280]
     assert shown["parameters"] == 2_257_984

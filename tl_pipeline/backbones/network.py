@@ -188,10 +188,12 @@ def count_parameters(architecture: Architecture) -> tuple[int, int]:
 
     BatchNorm's statistics count: they are part of what a checkpoint brings.
     """
-    shapes = network_shapes(architecture, architecture.classes)
-    total = sum(map(math.prod, shapes.values()))
-    trunk = sum(map(math.prod, network_shapes(architecture, None).values()))
-    return trunk, total - trunk
+    sizes = {
+        name: math.prod(shape)
+        for name, shape in network_shapes(architecture, architecture.classes).items()
+    }
+    trunk, _ = split_classifier(sizes)
+    return sum(trunk.values()), sum(sizes.values()) - sum(trunk.values())
 
 
 def published_features(architecture: Architecture) -> dict[str, tuple[int, ...]]:

@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from flax import nnx
 
 from tl_pipeline.backbones.architecture import CLASSIFIER_PREFIX
+
+_T = TypeVar("_T")
 
 
 def parameter_shapes(network: nnx.Module) -> dict[str, tuple[int, ...]]:
@@ -62,9 +64,9 @@ def random_parameters(
 
 
 def split_classifier(
-    parameters: Mapping[str, np.ndarray],
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Splits parameters into the trunk's and the classifier's."""
+    parameters: Mapping[str, _T],
+) -> tuple[dict[str, _T], dict[str, _T]]:
+    """Splits parameters, or what is known of each, into trunk's and classifier's."""
     trunk = {n: a for n, a in parameters.items() if not n.startswith(CLASSIFIER_PREFIX)}
     return trunk, {n: a for n, a in parameters.items() if n not in trunk}
 

@@ -129,6 +129,26 @@ def make_architecture(
     return importlib.import_module(_MODULES[name]).make_architecture(name, settings)
 
 
+def summarize_backbone(name: str) -> dict[str, Any]:
+    """Returns what is known of a backbone without tracing it, which takes a second.
+
+    Returns:
+      `name`, `input_shape`, `layouts` of files that it is loaded from, beside this
+      package's own, and `checkpoints`, how many published weights are known.
+
+    Raises:
+      BackboneError: There is no such backbone.
+    """
+    backbone = make_weightless(name) if is_weightless(name) else make_architecture(name)
+    weighted = isinstance(backbone, Architecture)
+    return {
+        "name": name,
+        "input_shape": list(backbone.preprocess.input_shape),
+        "layouts": list(backbone.key_rules) if weighted else [],
+        "checkpoints": len(backbone.checkpoints) if weighted else 0,
+    }
+
+
 def describe_backbone(
     name: str, *, settings: Mapping[str, Json] | None = None
 ) -> dict[str, Any]:

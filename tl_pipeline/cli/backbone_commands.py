@@ -7,17 +7,17 @@ from tl_pipeline.cli.console import AsJson, Console
 
 def ls(*, as_json: AsJson = False) -> None:
     """List the backbones."""
-    from tl_pipeline.backbones.registry import describe_backbone, list_backbones
+    from tl_pipeline.backbones.registry import list_backbones, summarize_backbone
     from tl_pipeline.reporting.tables import format_table
 
     console = Console(as_json=as_json)
-    rows: list[dict[str, Any]] = [describe_backbone(name) for name in list_backbones()]
+    rows: list[dict[str, Any]] = [summarize_backbone(name) for name in list_backbones()]
     table = [
         {
             "name": row["name"],
-            "parameters": row["parameters"],
             "input": "x".join(map(str, row["input_shape"])),
-            "features": ", ".join(row["features"]),
+            "files": ", ".join(row["layouts"]),
+            "published": row["checkpoints"],
         }
         for row in rows
     ]
