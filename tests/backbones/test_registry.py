@@ -1,8 +1,11 @@
+import dataclasses
 import subprocess
 import sys
 
 import pytest
 
+from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS
+from tl_pipeline.backbones.network import published_features
 from tl_pipeline.backbones.registry import (
     _FAMILIES,
     describe_backbone,
@@ -37,6 +40,15 @@ def test_each_describes_itself_in_plain_data(name):
     assert facts["input_shape"][:2] == facts["preprocess"]["size"]
     for checkpoint in facts["checkpoints"]:
         assert checkpoint["source_dataset"] and checkpoint["license"]
+
+
+@pytest.mark.parametrize("name", ["alexnet", "mobilenet_v3_small", "squeezenet1_1"])
+def test_outputs_that_a_file_without_top_lacks_are_bound_to_the_classifier(name):
+    # Others share a store with every classifier, so they must not depend on it.
+    architecture = make_architecture(name)
+    whole = published_features(architecture).keys()
+    trunk = published_features(dataclasses.replace(architecture, classes=None)).keys()
+    assert whole - trunk == whole & set(CLASSIFIER_OUTPUTS)
 
 
 def test_features_are_listed_in_order_with_shapes():
