@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -78,3 +79,12 @@ def test_pixels_load_without_jax():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", [n for n in list_backbones() if n != "pixels"])
+def test_a_checkpoint_on_a_hub_is_a_repository_and_a_file_of_it(name: str):
+    for checkpoint in make_architecture(name).checkpoints:
+        if "hub" in checkpoint:
+            assert re.fullmatch(r"[\w.-]+/[\w.-]+", str(checkpoint["hub"]))
+            endings = r"[\w./-]+\.(safetensors|bin|npz|pth|h5)"
+            assert re.fullmatch(endings, str(checkpoint["file"]))
