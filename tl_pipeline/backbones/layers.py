@@ -81,10 +81,7 @@ def convolve_depthwise_by_shifts(
     rows, columns = kernel.shape[:2]
     pads = pad_amounts(x.shape[1:3], (rows, columns), stride, padding)
     padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    last_row, last_column = (
-        (padded.shape[1] - rows) // stride * stride,
-        (padded.shape[2] - columns) // stride * stride,
-    )
+    last_row, last_column = padded.shape[1] - rows, padded.shape[2] - columns
     terms = [
         lax.slice(
             padded,
