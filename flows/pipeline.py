@@ -60,7 +60,7 @@ def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     retry_condition_fn=may_pass,
 )
 def extract_features(
-    config: dict[str, Any], when_busy: WhenBusy
+    config: dict[str, Any], when_busy: WhenBusy = "wait"
 ) -> dict[str, Any] | State[Any]:
     """Computes the rows that the stores do not hold yet."""
     try:
