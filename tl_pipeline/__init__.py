@@ -21,31 +21,45 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from tl_pipeline.data.sources import load_dataset
     from tl_pipeline.runs.run import load_run
     from tl_pipeline.stages.backbones import load_backbone
+    from tl_pipeline.stages.compare_runs import compare_runs
     from tl_pipeline.stages.extract import extract
     from tl_pipeline.stages.import_features import import_features
     from tl_pipeline.stages.predict import predict
+    from tl_pipeline.stages.promote import promote, rollback
+    from tl_pipeline.stages.rank import rank_stores
+    from tl_pipeline.stages.shift import measure_shift
     from tl_pipeline.stages.train import train
     from tl_pipeline.store.store import open_store
 
 _HOMES = {
+    "compare_runs": "tl_pipeline.stages.compare_runs",
     "extract": "tl_pipeline.stages.extract",
     "import_features": "tl_pipeline.stages.import_features",
     "load_backbone": "tl_pipeline.stages.backbones",
     "load_dataset": "tl_pipeline.data.sources",
     "load_run": "tl_pipeline.runs.run",
+    "measure_shift": "tl_pipeline.stages.shift",
     "open_store": "tl_pipeline.store.store",
     "predict": "tl_pipeline.stages.predict",
+    "promote": "tl_pipeline.stages.promote",
+    "rank_stores": "tl_pipeline.stages.rank",
+    "rollback": "tl_pipeline.stages.promote",
     "train": "tl_pipeline.stages.train",
 }
 
 __all__ = [
+    "compare_runs",
     "extract",
     "import_features",
     "load_backbone",
     "load_dataset",
     "load_run",
+    "measure_shift",
     "open_store",
     "predict",
+    "promote",
+    "rank_stores",
+    "rollback",
     "train",
 ]
 
