@@ -69,6 +69,9 @@ class Safetensors:
         if said.keys() != tensors.arrays.keys():
             raise Wrong(f"{set(tensors.arrays)} where the file has {set(said)}")
         for name, (dtype, shape, values) in said.items():
+            if dtype == "BF16":  # widened: its bits are the upper half of a float32's
+                wide = np.frombuffer(values, "<u2").astype("<u4") << 16
+                dtype, values = "F32", wide.tobytes()
             array = tensors.arrays[name]
             if array.shape != shape or array.tobytes() != values:
                 raise Wrong(f"{name}: {array.dtype} {array.shape} is not the file's")
