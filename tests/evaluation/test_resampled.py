@@ -39,9 +39,21 @@ def test_every_metric_of_a_resample_is_what_scoring_it_alone_gives(
     values = score_all(task, targets, outputs, thresholds=thresholds)
     assert found.keys() == values.keys()
     for name, value in values.items():
-        defined = [score[name] for score in scores if name in score]
+        defined = np.array([score[name] for score in scores if name in score])
+        if name == "expected_calibration_error":  # without what resampling adds to it
+            defined = np.maximum(defined - defined.mean() + value, 0)
         ends = np.quantile(defined, [0.025, 0.975])
         assert found[name] == pytest.approx((value, *ends), abs=1e-10), name
+
+
+@pytest.mark.parametrize("kind", ["multiclass", "binary", "multilabel"])
+def test_the_interval_of_the_calibration_error_holds_its_value(kind):
+    rng = np.random.default_rng(0)
+    for n in (20, 60, 200, 1000):
+        task, targets, outputs = planted(kind, n, rng)
+        found = bootstrap_intervals(targets, outputs, task=task, rng=rng)
+        value, low, high = found["expected_calibration_error"]
+        assert 0 <= low < value < high, n
 
 
 @pytest.mark.parametrize(

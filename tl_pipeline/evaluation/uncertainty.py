@@ -21,6 +21,8 @@ _COUNTS_AT_ONCE = 2**23
 # Examples times resamples times classes that are ranked: about a second.
 MOST_RANKED_WEIGHTS = 3 * 10**8
 _RANKED = {"roc_auc", "average_precision", "spearman"}
+# Of resamples they are larger than of the examples these are drawn from.
+_BIASED = {"expected_calibration_error"}
 _RESAMPLED = {
     "multiclass": ResampledClasses,
     "binary": ResampledClasses,
@@ -60,7 +62,9 @@ def bootstrap_intervals(
     ranked, never fewer than 200: those settle an end to a twentieth of the width.
 
     The expected calibration error is biased upwards in small samples, and in resamples
-    once more: its interval lies too high, the more so the fewer the examples.
+    once more. That second bias is known, and taken off its interval; the first is not,
+    and the value and its interval lie too high together, the more so the fewer the
+    examples.
 
     Args:
       targets: As `Task` encodes them.
@@ -103,6 +107,8 @@ def bootstrap_intervals(
     for name, value in values.items():
         defined = np.concatenate(drawn[name])
         defined = defined[~np.isnan(defined)]
+        if name in _BIASED and len(defined):
+            defined = np.maximum(defined + (value - defined.mean()), 0)
         if len(defined):
             intervals[name] = _interval(value, defined, level)
     return intervals
