@@ -65,17 +65,16 @@ class Lines:
         """Counts, and prints a line if the last one is ten seconds old."""
         self._done += n
         now = time.monotonic()
-        if now - self._last < _SECONDS_BETWEEN_LINES:
+        is_early = now - self._last < _SECONDS_BETWEEN_LINES
+        if is_early or self._done >= self._total:
             return
         self._last = now
         rate = self._done / (now - self._begin)
-        left = (self._total - self._done) / rate if rate else 0.0
-        print(
-            f"{self._what}: {self._done:,} of {self._total:,}, {rate:,.0f}/s, "
-            f"about {left:,.0f} s left",
-            file=sys.stderr,
-            flush=True,
-        )
+        line = f"{self._what}: {self._done:,} of {self._total:,}"
+        if rate:
+            line += f", {_describe_rate(rate)}"
+            line += f", about {(self._total - self._done) / rate:,.0f} s left"
+        print(line, file=sys.stderr, flush=True)
 
     def finish(self) -> None:
         """Ends; a short piece of work leaves no line at all."""
@@ -112,8 +111,12 @@ class Bar:
         """Moves the bar."""
         self._done += n
         rate = self._done / max(time.monotonic() - self._begin, 1e-9)
-        self._progress.update(self._task, advance=n, rate=f"{rate:,.0f}/s")
+        self._progress.update(self._task, advance=n, rate=_describe_rate(rate))
 
     def finish(self) -> None:
         """Takes the bar away."""
         self._progress.stop()
+
+
+def _describe_rate(rate: float) -> str:
+    return f"{rate:,.0f}/s" if rate >= 1 else f"{60 * rate:,.1f} a minute"
