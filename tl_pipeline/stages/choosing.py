@@ -23,7 +23,7 @@ class Choosing:
       rows: [N] positions of the examples that heads are scored on.
       folds: [N] the fold that holds each out; empty where `method` is `val`.
       n_folds: How many folds; 0 where `method` is `val`.
-      reason: Why so, a clause.
+      reason: Why so, a clause; "" where it is as usual.
     """
 
     method: Literal["val", "cv"]
@@ -44,7 +44,7 @@ class Choosing:
             "method": self.method,
             "folds": self.n_folds,
             "examples": len(self.rows),
-            "sentence": f"chosen on {where}: {self.reason}",
+            "sentence": f"chosen on {where}" + (self.reason and f": {self.reason}"),
         }
 
 
@@ -62,7 +62,7 @@ def choose_rows(
     val = data.split("val")
     reason = "as asked"
     if method == "auto":
-        method, reason = "val", "there are enough"
+        method, reason = "val", ""
         if len(val.rows) < LEAST_VAL:
             n = len(val.rows)
             method = "cv"
