@@ -116,6 +116,56 @@ def test_heads_reach_the_optimum_of_scikit_learn_at_every_strength(data):
     assert np.mean(agreeing) >= 0.999
 
 
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_smoothed_targets_are_rows_repeated_for_every_class(n_classes: int):
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(200, 8)).astype(np.float32)
+    features[:, 0] += np.arange(200) % n_classes
+    targets = np.arange(200) % n_classes
+    weights = rng.uniform(0.2, 1, 200)
+    heads = fit_linear(
+        features,
+        targets,
+        n_classes=n_classes,
+        l2=[1e-2, 1e-4],
+        sample_weight=weights,
+        label_smoothing=0.2,
+    )
+    assert heads.converged.all()
+    every = np.repeat(np.arange(n_classes), 200)
+    share = np.where(every == np.tile(targets, n_classes), 0.8, 0) + 0.2 / n_classes
+    repeated = np.tile(features, (n_classes, 1))
+    counts = share * np.tile(weights, n_classes)
+    logits = predict_logits(heads, features)
+    for index, l2 in enumerate((1e-2, 1e-4)):
+        oracle = LogisticRegression(
+            C=sklearn_c(l2, weights.sum()), tol=1e-10, max_iter=5000
+        )
+        oracle.fit(repeated.astype(np.float64), every, sample_weight=counts)
+        shares = oracle.predict_proba(features)
+        np.testing.assert_allclose(softmax(logits[index]), shares, atol=2e-3)
+        kernel, bias = heads.kernel[index].astype(np.float64), heads.bias[index]
+        ours = objective(kernel, bias, repeated, every, l2, counts)
+        assert heads.loss[index] == pytest.approx(ours, rel=1e-5)
+        kernel, bias = oracle.coef_.T, oracle.intercept_
+        if n_classes == 2:
+            kernel, bias = kernel * [[0, 1]], bias * [0, 1]
+        best = objective(kernel, bias, repeated, every, l2, counts)
+        assert ours <= best * (1 + 1e-4)
+
+
+def test_a_class_without_an_example_gets_no_share_of_a_smoothed_target():
+    train, targets = few_digits()
+    few = targets < 4
+    given = {"l2": [1e-2], "label_smoothing": 0.1}
+    alone = fit_linear(train[few], targets[few], n_classes=4, **given)
+    beside = fit_linear(train, targets, n_classes=10, sample_weight=few, **given)
+    shares = softmax(predict_logits(beside, train[:50])[0])
+    assert shares[:, 4:].max() < 1e-6
+    expected = softmax(predict_logits(alone, train[:50])[0])
+    np.testing.assert_allclose(shares[:, :4], expected, atol=1e-3)
+
+
 def test_no_direction_descends_from_where_the_search_ended():
     train, targets = few_digits()
     l2 = 1e-3
@@ -290,6 +340,7 @@ def test_too_few_iterations_are_told():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
+        ({"label_smoothing": 1.0}, ConfigError, "from 0 to below 1"),
         ({"targets": [0, 0, 0]}, DatasetError, "2 classes apart, found .* of 1"),
         ({"n_classes": 1, "targets": [0, 0, 0]}, DatasetError, "tell 1 classes apart"),
         ({"sample_weight": [1, 0, 0]}, DatasetError, "at least two"),

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from tl_pipeline.errors import ConfigError, DatasetError, TrainingError
-from tl_pipeline.heads import lanes
+from tl_pipeline.heads import device_memory, lanes
 from tl_pipeline.heads.attention import fit_attention
 from tl_pipeline.heads.linear import fit_linear
 from tl_pipeline.heads.minibatches import ArrayBatches
@@ -108,6 +109,38 @@ def test_minibatches_give_what_the_array_gives():
         np.testing.assert_allclose(array, streamed.arrays[1][name], atol=1e-5)
     other = fit_mlp(features, targets, THREE, settings=settings, seed=4)
     assert not np.allclose(other.arrays[1]["kernel_0"], resident.arrays[1]["kernel_0"])
+
+
+def test_rows_that_do_not_fit_on_the_device_are_streamed_to_the_same_end(monkeypatch):
+    features, targets = blobs()
+    settings = [
+        MlpSettings(hidden=(8,), epochs=4, batch_size=50, dropout_hidden=0.2, seed=seed)
+        for seed in (0, 1)
+    ]
+    resident = fit_mlp(features, targets, THREE, settings=settings)
+    monkeypatch.setattr(device_memory, "free_bytes", lambda: features.nbytes)
+    monkeypatch.setattr(lanes.ResidentRows, "__init__", None)
+    streamed = fit_mlp(features, targets, THREE, settings=settings)
+    for ours, theirs in zip(streamed.arrays, resident.arrays, strict=True):
+        for name, array in ours.items():
+            np.testing.assert_allclose(array, theirs[name], atol=1e-5)
+    np.testing.assert_array_equal(streamed.best_epoch, resident.best_epoch)
+
+
+def test_exhausted_memory_is_told_in_one_sentence():
+    def exhaust() -> None:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    with (
+        pytest.raises(TrainingError, match="9 heads .* fewer hidden units"),
+        device_memory.telling_exhaustion("9 heads on 3 rows"),
+    ):
+        exhaust()
+    with (
+        pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"),
+        device_memory.telling_exhaustion("9 heads on 3 rows"),
+    ):
+        raise jax.errors.JaxRuntimeError("INTERNAL: a bug")
 
 
 @pytest.mark.parametrize("patience", [2, 40])

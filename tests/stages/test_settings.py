@@ -24,6 +24,10 @@ def test_every_kind_that_can_be_asked_for_can_be_fitted_and_used():
 def test_settings_are_what_a_kind_is_fitted_with():
     heads = make_heads_config({"l2": [0.1, 1.0], "k": [3]})
     assert make_settings("linear", heads) == [{"l2": 0.1}, {"l2": 1.0}]
+    smoothed = make_heads_config({"l2": [0.1], "label_smoothing": 0.2})
+    given = {"l2": 0.1, "label_smoothing": 0.2}
+    assert make_settings("linear", smoothed) == [given]
+    assert make_settings("ridge", smoothed) == [{"l2": 0.1}]
     assert make_settings("knn", heads) == [{"k": 3}]
     assert make_settings("centroid", heads) == [{}]
 

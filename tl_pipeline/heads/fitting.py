@@ -102,18 +102,25 @@ def _fit_linear(
             features, targets, task=task, settings=settings, weight=weight
         )
     l2 = [float(setting["l2"]) for setting in settings]
-    if task.kind == "multilabel":
-        fitted = fit_linear_labels(features, targets, l2=l2, sample_weight=weight)
-    else:
-        fitted = fit_linear(
-            features, targets, n_classes=task.n_outputs, l2=l2, sample_weight=weight
+    smoothing, *others = {setting.get("label_smoothing", 0.0) for setting in settings}
+    if others:
+        raise ConfigError(
+            f"Asked for linear heads of the label smoothings {[smoothing, *others]} at "
+            "once. Fit those of each apart."
         )
+    given = {"l2": l2, "sample_weight": weight, "label_smoothing": smoothing}
+    if task.kind == "multilabel":
+        fitted = fit_linear_labels(features, targets, **given)
+    else:
+        fitted = fit_linear(features, targets, n_classes=task.n_outputs, **given)
     heads = []
     for i, strength in enumerate(l2):
         kernel, bias = fitted.kernel[i], fitted.bias[i]
         if task.kind == "binary":  # one logit: that of the second class
             kernel, bias = np.diff(kernel, axis=1), np.diff(bias)
         about: dict[str, Json] = {"l2": strength}
+        if smoothing:
+            about["label_smoothing"] = smoothing
         if task.is_single_class:  # labels may be missing: each would have its own C
             about["C"] = sklearn_c(strength, float(weight[i].sum()))
         arrays = {"kernel": kernel, "bias": bias}

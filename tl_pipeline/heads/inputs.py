@@ -109,6 +109,20 @@ def checked_strengths(l2: ArrayLike) -> np.ndarray:
     return strengths
 
 
+def checked_smoothing(smoothing: float) -> float | None:
+    """Returns the share of a target that is spread; None where none is.
+
+    Raises:
+      ConfigError: It is not from 0 to below 1.
+    """
+    if not 0 <= smoothing < 1:
+        raise ConfigError(
+            f"Asked for a label smoothing of {smoothing}: it is a share of a target, "
+            "from 0 to below 1. Use 0.1."
+        )
+    return smoothing or None
+
+
 def checked_weights(
     weight: ArrayLike | None, m: int, n: int
 ) -> tuple[np.ndarray, np.ndarray]:

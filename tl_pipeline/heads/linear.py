@@ -16,9 +16,11 @@ from numpy.typing import ArrayLike
 
 from tl_pipeline.errors import DatasetError, FeatureShapeError, TrainingError
 from tl_pipeline.heads.axes import Axes, principal_axes
+from tl_pipeline.heads.device_memory import telling_exhaustion
 from tl_pipeline.heads.inputs import (
     checked_classes,
     checked_features,
+    checked_smoothing,
     checked_strengths,
     checked_weights,
 )
@@ -48,6 +50,7 @@ def fit_linear(
     n_classes: int,
     l2: Sequence[float],
     sample_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
     max_iter: int = 1000,
     tol: float = 1e-7,
 ) -> LinearHeads:
@@ -64,6 +67,8 @@ def fit_linear(
       l2: M strengths, each above 0; repeat one to fit it on several subsets.
       sample_weight: [N], or [M, N] with a row for each head, at least 0. A weight of 0
         leaves an example out, so folds and few-shot subsets cost no compilation.
+      label_smoothing: Share of each target, from 0 to below 1, that is spread evenly
+        over the classes of a head's examples (Szegedy et al., 2016).
       max_iter: Iterations after which a head is left unconverged.
       tol: Estimated share of the loss that more iterations would still win. The default
         comes within 1e-5 of the optimum, where no prediction changes any more.
@@ -87,6 +92,7 @@ def fit_linear(
     features = checked_features(features)
     targets = checked_classes(targets, len(features), n_classes)
     strengths = checked_strengths(l2).astype(np.float32)
+    smoothing = checked_smoothing(label_smoothing)
     weights, rows = checked_weights(sample_weight, len(strengths), len(targets))
     weights = weights.astype(np.float32)
     shares = class_shares(weights, targets, n_classes)
@@ -108,6 +114,7 @@ def fit_linear(
         weights=weights,
         rows=rows,
         shares=shares,
+        smoothing=smoothing,
         max_iter=max_iter,
         tol=tol,
     )
@@ -121,6 +128,7 @@ def fit_along(
     weights: np.ndarray,
     rows: np.ndarray,
     shares: np.ndarray,
+    smoothing: float | None,
     max_iter: int,
     tol: float,
 ) -> LinearHeads:
@@ -134,12 +142,30 @@ def fit_along(
       rows: [M], the row of weights of each head.
       shares: [W, K], the share of each class in the weight; where one class has all of
         it, the kernel is 0.
+      smoothing: Share of a target that is spread; None: none.
       max_iter: Of each head.
       tol: Of each head.
 
     Raises:
-      TrainingError: The fit is not finite.
+      TrainingError: The fit is not finite, or does not fit on the device.
     """
+    with telling_exhaustion(f"{len(strengths)} linear heads on {len(targets):,} rows"):
+        return _fit_chunks(
+            axes, targets, strengths, weights, rows, shares, smoothing, max_iter, tol
+        )
+
+
+def _fit_chunks(
+    axes: Axes,
+    targets: np.ndarray,
+    strengths: np.ndarray,
+    weights: np.ndarray,
+    rows: np.ndarray,
+    shares: np.ndarray,
+    smoothing: float | None,
+    max_iter: int,
+    tol: float,
+) -> LinearHeads:
     n_classes = shares.shape[1]
     on_device = jax.device_put((axes.features, targets, axes.squares))
     kernel = np.empty((len(strengths), n_classes, len(axes.squares)), np.float32)
@@ -152,7 +178,9 @@ def fit_along(
     ):
         # |w1 - w0|**2 is 2 * (|w0|**2 + |w1|**2) where the two add up to 0.
         penalty = strengths[chunk.heads] * (2 if n_classes == 2 else 1)
-        found = _follow(on_device, weights, shares, chunk, penalty, max_iter, tol)
+        found = _follow(
+            on_device, weights, shares, smoothing, chunk, penalty, max_iter, tol
+        )
         for heads, solution in zip(chunk.heads[::-1], found[::-1], strict=True):
             # Backwards, so that what a head's repeats found is overwritten.
             kernel[heads] = solution.parameters.kernel
@@ -204,6 +232,7 @@ def _follow(
     on_device: tuple[jax.Array, ...],
     weights: np.ndarray,
     shares: np.ndarray,
+    smoothing: float | None,
     chunk: Chunk,
     penalty: np.ndarray,
     max_iter: int,
@@ -213,7 +242,10 @@ def _follow(
     features, targets, squares = on_device
     shares = shares[chunk.rows]
     present = shares > 0
-    # Without a kernel the optimum is the logarithm of the class frequencies.
+    # Without a kernel the optimum is the logarithm of the class frequencies, smoothed.
+    if smoothing is not None:
+        shares = (1 - smoothing) * shares
+        shares += smoothing / present.sum(axis=1, keepdims=True)
     bias = np.log(np.where(present, shares, 1))
     bias -= bias.sum(axis=1, keepdims=True) / present.sum(axis=1, keepdims=True)
     problem = Problem(
@@ -222,6 +254,7 @@ def _follow(
         weights=jnp.asarray(weights[chunk.rows]),
         present=jnp.asarray(present),
         squares=squares,
+        smoothing=None if smoothing is None else jnp.float32(smoothing),
     )
     place = begin(
         problem, jnp.asarray(np.where(present, bias, ABSENT_BIAS), jnp.float32)

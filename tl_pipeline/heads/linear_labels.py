@@ -14,6 +14,7 @@ from tl_pipeline.heads.axes import principal_axes
 from tl_pipeline.heads.inputs import (
     checked_columns,
     checked_features,
+    checked_smoothing,
     checked_strengths,
     checked_weights,
 )
@@ -29,6 +30,7 @@ def fit_linear_labels(
     *,
     l2: Sequence[float],
     sample_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
     max_iter: int = 1000,
     tol: float = 1e-7,
 ) -> LinearHeads:
@@ -41,6 +43,7 @@ def fit_linear_labels(
         and no kernel.
       l2: M strengths, each above 0.
       sample_weight: [N], or [M, N] with a row for each head, at least 0.
+      label_smoothing: Half of it is the share of the opposite answer in a target.
       max_iter: As in `fit_linear`.
       tol: Likewise.
 
@@ -57,6 +60,7 @@ def fit_linear_labels(
     features = checked_features(features)
     columns = checked_columns(targets, len(features))
     strengths = checked_strengths(l2).astype(np.float32)
+    smoothing = checked_smoothing(label_smoothing)
     known = ~np.isnan(columns)
     if not np.isin(columns[known], (0, 1)).all():
         raise DatasetError(
@@ -89,6 +93,7 @@ def fit_linear_labels(
             weights=weights,
             rows=rows,
             shares=shares,
+            smoothing=smoothing,
             max_iter=max_iter,
             tol=tol,
         )

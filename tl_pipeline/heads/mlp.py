@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, FeatureShapeError, TrainingError
+from tl_pipeline.heads.device_memory import fits_on_device, telling_exhaustion
 from tl_pipeline.heads.lanes import ResidentRows, StreamedRows, Trained, train_lanes
 from tl_pipeline.heads.losses import LOSSES
 from tl_pipeline.heads.minibatches import ArrayBatches, Minibatches
@@ -62,7 +63,8 @@ def fit_mlp(
 
     Heads whose settings differ in strengths alone are one program; see `MlpSettings`.
     Without `val` a tenth of each head's examples, chosen by digest, is held out for
-    early stopping. Minibatches give what an array gives, in the same order.
+    early stopping. Minibatches give what an array gives, in the same order; an array
+    that does not fit on the device is handed over batch by batch.
 
     Args:
       features: [N, ...] floating, prepared, flattened to [N, D]; or minibatches, whose
@@ -215,12 +217,13 @@ def _fit_weighted(
     trained: list[Trained | None] = [None] * len(settings)
     for (program, epochs, size), heads in groups.items():
         rows = _rows_of(features, weighting, task, val, program, size, seed)
-        found = train_lanes(
-            program,
-            _strengths_of([settings[m] for m in heads], weighting, heads),
-            epochs=epochs,
-            advance=rows.advance(program),
-        )
+        with telling_exhaustion(f"{len(heads)} heads on {len(features):,} rows"):
+            found = train_lanes(
+                program,
+                _strengths_of([settings[m] for m in heads], weighting, heads),
+                epochs=epochs,
+                advance=rows.advance(program),
+            )
         for m, one in zip(heads, found, strict=True):
             center = weighting.center[weighting.sets[m]]
             scale = weighting.scale[weighting.sets[m]]
@@ -298,6 +301,8 @@ def _rows_of(
 ) -> ResidentRows | StreamedRows:
     """Returns the rows to train on and those to stop by, wherever they are."""
     n_sets = len(weighting.train)
+    if not isinstance(features, Minibatches) and not fits_on_device(features.nbytes):
+        features = ArrayBatches(features, batch_size=size)
     is_streamed = isinstance(features, Minibatches)
     if not program.stops_early:
         source, targets, weights = features, weighting.targets, weighting.held_out

@@ -3,7 +3,8 @@
 Arrays of logits are [M, K, N]: with examples innermost, the softmax over a few classes
 still runs in full vector width. They are kept as margins, with each example's target
 logit subtracted, so that small losses keep their digits; the target's own row holds
-minus infinity, and its term, exp(0), is put in by hand.
+minus infinity, and its term, exp(0), is put in by hand. Smoothing adds what is linear
+in the margins: a share of a target, spread evenly over the classes that are present.
 """
 
 import operator
@@ -24,6 +25,7 @@ class Problem(NamedTuple):
       weights: [M, N] float32, each row adding up to 1; 0 leaves an example out.
       present: [M, K] bool, the classes with a row of weight above 0.
       squares: [D] float32, the mean square of each feature.
+      smoothing: Scalar float32, the share that is spread; None: none is, at no cost.
     """
 
     features: jax.Array
@@ -31,6 +33,7 @@ class Problem(NamedTuple):
     weights: jax.Array
     present: jax.Array
     squares: jax.Array
+    smoothing: jax.Array | None = None
 
 
 class Parameters(NamedTuple):
@@ -98,7 +101,21 @@ def loss_along(
     second = second / total - first**2
     loss = top + jnp.log1p(others + jnp.expm1(-top))
     weighted = partial(jnp.einsum, "mn,mn->m", problem.weights)
-    return weighted(loss), weighted(first), weighted(second)
+    smoothed = _spread_over(problem, moved), _spread_over(problem, changes)
+    return weighted(loss - smoothed[0]), weighted(first - smoothed[1]), weighted(second)
+
+
+def _even(problem: Problem) -> jax.Array:
+    """Returns [M, K]: 1 over the classes that are present, 0 for one that is not."""
+    return problem.present / problem.present.sum(axis=1, keepdims=True)
+
+
+def _spread_over(problem: Problem, margins: jax.Array) -> jax.Array:
+    """Returns [M, N] of [M, K, N]: the smoothed share of the mean margin."""
+    if problem.smoothing is None:
+        return jnp.float32(0)
+    others = jnp.where(is_target(problem), 0, margins) * _even(problem)[:, :, None]
+    return problem.smoothing * others.sum(axis=1)
 
 
 def slopes_at(problem: Problem, margins: jax.Array) -> Slopes:
@@ -115,6 +132,10 @@ def slopes_at(problem: Problem, margins: jax.Array) -> Slopes:
     residuals = jnp.where(problem.present[:, :, None], residuals, 0)
     unlikely = jnp.where(mine, rest, total - powers) / total
     spread = (jnp.abs(residuals) * unlikely).sum(axis=2)
+    if problem.smoothing is not None:
+        part = problem.smoothing * _even(problem)[:, :, None]
+        taken = part - jnp.where(mine, problem.smoothing, 0)
+        residuals = residuals - taken * problem.weights[:, None, :]
     kernel = jnp.einsum(
         "mkn,nd->mkd", residuals, problem.features, precision=jax.lax.Precision.HIGHEST
     )

@@ -62,7 +62,10 @@ def make_settings(kind: str, heads: HeadsConfig) -> list[Mapping[str, Any]]:
             }
             for dropout, learning_rate, weight_decay, seed in crossed
         ]
-    return [{"l2": strength} for strength in heads.strengths]
+    given = {}
+    if kind == "linear" and heads.label_smoothing:
+        given["label_smoothing"] = heads.label_smoothing
+    return [{"l2": strength, **given} for strength in heads.strengths]
 
 
 def make_steps(heads: HeadsConfig) -> Steps:
