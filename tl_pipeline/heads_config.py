@@ -100,7 +100,8 @@ class HeadsConfig(Section):
     schedule_arguments: Arguments = Field({}, description="its own; else by the epochs")
     epochs: int = Field(100, ge=1, description="at most; they stop early")
     label_smoothing: Share = Field(
-        0.0, description="share of a target spread over all classes"
+        0.0,
+        description="share of a target spread over all classes; linear, mlp, attention",
     )
     n_seeds: int = Field(
         3, ge=1, le=100, description="repetitions where something is random"
@@ -121,6 +122,11 @@ class HeadsConfig(Section):
     )
     calibrate: bool = Field(
         False, description="scale the chosen head's logits to honest probabilities"
+    )
+    decide_by: Literal["half", "f1", "balanced_accuracy"] = Field(
+        "half",
+        description="of binary and labels: the probability that makes a yes; or what "
+        "is best by f1 or balanced_accuracy where heads are chosen",
     )
     learning_curve: Counts = Field(
         (), description="also score heads of so many examples a class"

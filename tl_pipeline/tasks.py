@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, get_args
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from tl_pipeline.errors import DatasetError
 
@@ -50,6 +51,33 @@ class Task:
     def n_outputs(self) -> int:
         """The columns of what a head gives: K."""
         return len(self.names)
+
+
+def decide(task: Task, outputs: np.ndarray, thresholds: ArrayLike = ()) -> np.ndarray:
+    """Returns what follows from what a head gives.
+
+    Args:
+      task: What was asked.
+      outputs: [..., K] floating.
+      thresholds: What a probability must exceed to be a yes: [1] of the second class of
+        `binary`, [K] of `multilabel`; none: 0.5. Classes and numbers have none.
+
+    Returns:
+      [...] int64, the likeliest class, the first of equals; [..., K] bool, whether a
+      label applies; [..., K], the numbers themselves.
+
+    Example:
+      >>> decide(Task("binary", ("no", "yes")), np.array([[0.7, 0.3]]), [0.2])
+      array([1])
+    """
+    least = np.asarray(thresholds, np.float64)
+    if task.kind == "regression":
+        return outputs
+    if task.kind == "multilabel":
+        return outputs > (least if least.size else 0.5)
+    if not least.size:
+        return outputs.argmax(axis=-1)
+    return (outputs[..., 1] > least.item()).astype(np.int64)
 
 
 def encode_classes(targets: Sequence[str | None], classes: Sequence[str]) -> np.ndarray:

@@ -69,6 +69,23 @@ def test_train_reports_the_chosen_head_and_its_intervals(
     assert again["reused"] and again["run"] == trained["run"]
 
 
+def test_any_key_of_heads_may_be_set(
+    ask: Ask, extracted: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    argv = ("train", "--store", extracted["store"], "--run-root", tmp_path / "runs")
+    few = ("--heads", "mlp", "--n-seeds", "1", "--set", "epochs=2")
+    for text in ("hidden=[4, 3]", "dropout=[0.5]", "optimizer=sgd"):
+        few += ("--set", text)
+    trained = ask(*argv, *few, "--set", "weight_decay=[0.0]")
+    assert trained["heads_trained"] == 1
+    settings = trained["chosen"]["settings"]
+    assert (settings["hidden"], settings["epochs"]) == ([4, 3], 2)
+    assert settings["optimizer"] == "sgd"
+    for text, told in (("epochs", "no key and value"), ("epoch=3", "heads.epoch: unknown key")):
+        assert run_command([*map(str, argv), "--set", text]) == 2
+        assert told in capsys.readouterr().err
+
+
 def test_a_snapshot_is_chosen_by_the_start_of_its_digest(
     ask: Ask, extracted: Any, tmp_path: Path
 ):

@@ -8,6 +8,7 @@ from sklearn import metrics
 
 from tl_pipeline.errors import DatasetError
 from tl_pipeline.evaluation.metrics import METRICS, confusion_matrix, score
+from tl_pipeline.tasks import Task
 
 
 @st.composite
@@ -42,7 +43,9 @@ def test_metrics_are_those_of_scikit_learn(case):
         abs=1e-12,
     )
     np.testing.assert_array_equal(
-        confusion_matrix(targets, probabilities),
+        confusion_matrix(
+            Task("multiclass", tuple(map(str, labels))), targets, probabilities
+        ),
         metrics.confusion_matrix(targets, predicted, labels=labels),
     )
 

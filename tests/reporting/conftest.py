@@ -54,6 +54,7 @@ def metrics() -> dict[str, Any]:
     return {
         "task": "binary",
         "task_reason": "its targets are two classes",
+        "seeds": None,
         "selection": {
             "method": "val",
             "folds": 0,

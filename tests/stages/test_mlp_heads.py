@@ -12,6 +12,7 @@ from tl_pipeline.cli import main
 from tl_pipeline.errors import TrainingError
 from tl_pipeline.heads.fitting import fit_heads
 from tl_pipeline.heads.head import Head
+from tl_pipeline.reporting.summary import describe_train
 from tl_pipeline.runs.run import load_run
 from tl_pipeline.stages.import_features import import_features
 from tl_pipeline.stages.train import train
@@ -56,6 +57,29 @@ def test_mlp_is_chosen_where_no_line_separates_and_the_run_gives_its_answers(
     for name in ("head.safetensors", "metrics.json"):
         one, two = (Path(found.run) / name for found in (report, again))
         assert one.read_bytes() == two.read_bytes()
+
+
+def test_the_spread_over_seeds_is_of_the_chosen_setting_alone(
+    store: str, tmp_path: Path
+):
+    asked = {"learning_rate": [0.03, 1e-4], "dropout": [0.0], "weight_decay": [0.0]}
+    report = train(store, run_root=tmp_path, kinds=["linear", "mlp"], **asked)
+    kept = [
+        one
+        for one in report.candidates
+        if one["kind"] == "mlp" and one["learning_rate"] == 0.03
+    ]
+    accuracies = [one["accuracy"] for one in kept]
+    assert report.seeds is not None and report.seeds["n"] == len(kept) == 3
+    assert report.seeds["val"]["mean"] == pytest.approx(np.mean(accuracies))
+    assert report.seeds["val"]["spread"] == pytest.approx(np.std(accuracies))
+    chosen = report.test["accuracy"]["value"]
+    assert abs(report.seeds["test"]["mean"] - chosen) < 0.2
+    told = describe_train(report.to_json())
+    assert any("Over the 3 seeds of its setting: test accuracy" in x for x in told)
+    assert "Over the 3 seeds" in Path(report.report).read_text()
+    linear = train(store, run_root=tmp_path, kinds=["linear"], l2=[0.1])
+    assert linear.seeds is None
 
 
 def test_the_command_line_trains_mlp_heads_with_the_defaults(

@@ -10,7 +10,9 @@ from PIL import Image
 
 from tl_pipeline.config import make_config
 from tl_pipeline.errors import RequestError
+from tl_pipeline.runs.predictions import Predictions
 from tl_pipeline.runs.run import load_run
+from tl_pipeline.stages.compare_runs import compare_runs
 from tl_pipeline.stages.import_features import import_features
 from tl_pipeline.stages.pipeline import run_local
 from tl_pipeline.stages.predict import predict
@@ -40,11 +42,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
         known = "" if i % 10 == 0 else str(green)
         weight = "0" if camera == "old" else "1"
         said = red ^ (rng.random() < 0.15)  # what a careless person says it is
-        rows.append(
-            [f"{i:03d}.png", red, known, f"{level:.3f}", camera, weight, split, said]
-        )
+        row = [f"{i:03d}.png", red, known, f"{level:.3f}", camera, weight, split, said]
+        rows.append([*row, red & (i % 3 == 0)])
     with (folder / "t.csv").open("w", newline="") as file:
         names = ["path", "red", "green", "level", "camera", "w", "split", "said"]
+        names.append("rare")
         csv.writer(file).writerows([names, *rows])
     return folder / "t.csv"
 
@@ -93,6 +95,56 @@ def test_numbers_are_learned_and_judged_by_their_errors(table: Path, tmp_path: P
     kinds = {candidate["kind"] for candidate in trained["candidates"]}
     assert kinds == {"ridge", "knn"}
     assert summary["promotion"]["verdict"] == "promote"
+
+
+@pytest.mark.parametrize(
+    ("target", "decide_by"), [("rare", "f1"), (["rare", "green"], "balanced_accuracy")]
+)
+def test_thresholds_fitted_on_val_decide_wherever_the_head_does(
+    table: Path, tmp_path: Path, target: str | list[str], decide_by: str
+):
+    data = {"target": target, "slices": ["camera"]}
+    # Strong enough a penalty for shares to stay near what is frequent.
+    heads = {"decide_by": decide_by, "l2": [10.0]}
+    trained = run(table, tmp_path, data, heads)["train"]
+    found = load_run(trained["run"])
+    least = np.array(found.head["thresholds"])
+    calibration = found.metrics["calibration"]
+    assert calibration["thresholds_applied"]
+    assert least.tolist() == calibration["thresholds"]
+    assert (np.abs(least - 0.5) > 0.01).any()
+    measure = "f1" if target == "rare" else "f1_macro"
+    thresholded = calibration["test_thresholded"][measure]
+    assert found.metrics["test"][measure]["value"] == pytest.approx(thresholded)
+    plain = run(table, tmp_path / "half", data, {"l2": [10.0]})["train"]
+    assert thresholded > plain["test"][measure]["value"] + 0.05
+
+    kept = found.predictions()
+    assert kept.thresholds == tuple(least)
+    said = {one.id: one for one in predict(found.path, table)}
+    by_slice = found.metrics["slices"][0]["slices"]
+    for row, id in enumerate(kept.ids):
+        guess = kept.outputs[row, 1:] if target == "rare" else kept.outputs[row]
+        yes = (guess > least).tolist()
+        if target == "rare":
+            assert said[id].label == ("1" if yes[0] else "0")
+        else:
+            names = [name for name, one in zip(target, yes, strict=True) if one]
+            assert list(said[id].labels) == names
+            assert said[id].describe().split("  ")[::2] == (names or ["none"])
+    assert {one["n"] for one in by_slice} == {30}
+    same = compare_runs(plain["run"], trained["run"])
+    assert abs(float(same["metrics"][0]["second"]) - _accuracy(kept)) < 1e-9  # pyright: ignore
+
+
+def _accuracy(kept: Predictions) -> float:
+    rows = np.array([split == "test" for split in kept.splits])
+    truth, outputs = kept.targets[rows], kept.outputs[rows]
+    if truth.ndim == 1:
+        return float(((outputs[:, 1] > kept.thresholds[0]) == truth).mean())
+    known = ~np.isnan(truth)
+    right = ((outputs > kept.thresholds) == truth) & known
+    return float((right.sum(axis=1) / known.sum(axis=1)).mean())
 
 
 def test_slices_are_scored_apart_worst_first(table: Path, tmp_path: Path):

@@ -1,12 +1,15 @@
 """`extract`, `train` and `predict`: one stage each, by itself."""
 
+import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from tl_pipeline.cli.console import AsJson, Console, Wait
 from tl_pipeline.config import PipelineConfig, make_config
+from tl_pipeline.errors import RequestError
 
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
 
@@ -159,9 +162,11 @@ def train(
     n_components: float | None = None,
     ensemble: int | None = None,
     calibrate: bool | None = None,
+    decide_by: str | None = None,
     learning_curve: Annotated[
         list[int] | None, Parameter(consume_multiple=True, negative=())
     ] = None,
+    settings: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     max_failures: float | None = None,
     as_json: AsJson = False,
 ) -> None:
@@ -196,7 +201,11 @@ def train(
       n_components: Axes kept; below 1: share of the variance; 0: all.
       ensemble: Heads at most in an average of them that competes too.
       calibrate: Scale the chosen head's logits to honest probabilities.
+      decide_by: What makes a probability a yes: half, or what is best by f1 or
+        balanced_accuracy where heads are chosen.
       learning_curve: Also score heads of so many examples a class.
+      settings: Any other key of [heads] in a pipeline.toml, such as hidden=[256,64] or
+        optimizer=sgd; may be repeated.
       max_failures: Share of examples that may have failed.
     """
     from tl_pipeline.reporting.summary import describe_train
@@ -223,7 +232,9 @@ def train(
             "n_components": n_components,
             "ensemble": ensemble,
             "calibrate": calibrate,
+            "decide_by": decide_by,
             "learning_curve": learning_curve,
+            **read_settings(settings or []),
         },
         run={"root": run_root},
     )
@@ -254,7 +265,7 @@ def predict(
     workers: int | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the classes of new examples with a run's head.
+    """Predict classes, labels or numbers of new examples with a run's head.
 
     Args:
       run: The run's folder, or DATASET.current.json for the run in use.
@@ -270,11 +281,34 @@ def predict(
         run, source, backbone=backbone, weights=weights, workers=workers
     )
     for one in predictions:
-        if one.label is None:
-            console.say(f"{one.id}  failed: {one.reason}")
-        else:
-            console.say(f"{one.id}  {one.label}  {one.probabilities[one.label]:.3f}")
+        console.say(f"{one.id}  {one.describe()}")
     console.result([one._asdict() for one in predictions])
+
+
+def read_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Reads `key=value`, the value as TOML has it, or a word of its own.
+
+    Raises:
+      RequestError: A text is no such pair.
+
+    Example:
+      >>> read_settings(["hidden=[256, 64]", "optimizer=sgd"])
+      {'hidden': [256, 64], 'optimizer': 'sgd'}
+    """
+    settings: dict[str, Any] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not (equals and key and value.strip()):
+            raise RequestError(
+                f"Asked to set {text!r}: that is no key and value. Write it as "
+                "`--set epochs=50`, with a key of [heads]."
+            )
+        try:
+            settings[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            settings[key] = value.strip()
+    return settings
 
 
 def one_or_several(names: list[str] | None) -> str | list[str] | None:

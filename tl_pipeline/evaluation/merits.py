@@ -8,7 +8,7 @@ R². Being a mean over examples, it can be resampled and paired.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tl_pipeline.tasks import Task
+from tl_pipeline.tasks import Task, decide
 
 # What the mean is called, and a difference of means, in hundredths.
 MEASURES = {
@@ -25,13 +25,20 @@ POINTS = {
 }
 
 
-def find_merits(task: Task, targets: ArrayLike, outputs: ArrayLike) -> np.ndarray:
+def find_merits(
+    task: Task,
+    targets: ArrayLike,
+    outputs: ArrayLike,
+    *,
+    thresholds: ArrayLike = (),
+) -> np.ndarray:
     """Returns what each example adds: [..., N] float64.
 
     Args:
       task: What was asked.
       targets: N targets, as the task encodes them.
       outputs: [..., N, K] floating, what heads give.
+      thresholds: What makes a probability a yes; see `decide`.
 
     Example:
       >>> task = Task("binary", ("no", "yes"))
@@ -39,11 +46,12 @@ def find_merits(task: Task, targets: ArrayLike, outputs: ArrayLike) -> np.ndarra
       [1.0, 0.0]
     """
     truth, given = np.asarray(targets), np.asarray(outputs, np.float64)
+    guess = decide(task, given, thresholds)
     if task.is_single_class:
-        return (given.argmax(axis=-1) == truth).astype(np.float64)
+        return (guess == truth).astype(np.float64)
     known = np.isfinite(truth)
     if task.kind == "multilabel":
-        right = (given >= 0.5) == (truth >= 0.5)
+        right = guess == (truth >= 0.5)
     else:
         exact = np.where(known, truth.astype(np.float64), np.nan)
         n = np.maximum(known.sum(axis=0), 1)

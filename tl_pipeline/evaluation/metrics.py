@@ -75,7 +75,7 @@ def score_all(
     targets: ArrayLike,
     outputs: ArrayLike,
     *,
-    thresholds: ArrayLike | None = None,
+    thresholds: ArrayLike = (),
 ) -> dict[str, float]:
     """Computes every metric of a task. One that is undefined is left out.
 
@@ -97,7 +97,7 @@ def score_all(
       targets: As `Task` encodes them.
       outputs: What a head gives for them.
       thresholds: What a probability must exceed to be a yes: one number for `binary`,
-        [K] for `multilabel`; 0.5 without.
+        [K] for `multilabel`; none: 0.5.
 
     Raises:
       DatasetError: There are no examples, or the two do not fit each other.
@@ -115,7 +115,7 @@ def score_classes(
     targets: ArrayLike,
     outputs: ArrayLike,
     *,
-    thresholds: ArrayLike | None = None,
+    thresholds: ArrayLike = (),
 ) -> list[dict[str, float | int | str | None]]:
     """Computes the metrics of each class, label or target column alone.
 
@@ -142,13 +142,21 @@ def score_classes(
     return score_numbers_alone(scored)
 
 
-def confusion_matrix(targets: ArrayLike, probabilities: ArrayLike) -> np.ndarray:
-    """Counts examples by target (row) and likeliest class (column): [K, K] int64.
+def confusion_matrix(
+    task: Task, targets: ArrayLike, outputs: ArrayLike, *, thresholds: ArrayLike = ()
+) -> np.ndarray:
+    """Counts examples by target (row) and predicted class (column): [K, K] int64.
+
+    Args:
+      task: `multiclass` or `binary`.
+      targets: As `Task` encodes them.
+      outputs: What a head gives for them.
+      thresholds: As for `score_all`.
 
     Raises:
       DatasetError: There are no examples, or the two do not fit each other.
     """
-    scored = check_scored(targets, probabilities)
+    scored = check_scored(targets, outputs, task=task, thresholds=thresholds)
     n_classes = scored.outputs.shape[1]
     cells = scored.targets * n_classes + scored.predictions
     counts = np.bincount(cells, minlength=n_classes * n_classes)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from tl_pipeline.errors import DatasetError
-from tl_pipeline.tasks import Task
+from tl_pipeline.tasks import Task, decide
 
 # Rows of float16 probabilities add up to 1 this closely.
 _SUM_TOLERANCE = 5e-3
@@ -34,7 +34,7 @@ def check_scored(
     outputs: ArrayLike,
     *,
     task: Task | None = None,
-    thresholds: ArrayLike | None = None,
+    thresholds: ArrayLike = (),
 ) -> Scored:
     """Checks that targets and outputs can be scored together, and decides.
 
@@ -43,7 +43,7 @@ def check_scored(
       outputs: What a head gives for them.
       task: What was asked; without it, as many classes as `outputs` has columns.
       thresholds: What a probability must exceed to be a yes: one number for `binary`,
-        [K] for `multilabel`; 0.5 without. Classes and numbers have none.
+        [K] for `multilabel`; none: 0.5. Classes and numbers have none.
 
     Raises:
       DatasetError: There are no examples, or the two do not fit each other.
@@ -56,9 +56,7 @@ def check_scored(
         return _check_columns(task, np.asarray(targets, np.float64), shares, thresholds)
     truth = np.asarray(targets)
     _check_classes(truth, shares, task)
-    guess = shares.argmax(axis=1)
-    if thresholds is not None:
-        guess = (shares[:, 1] > _as_thresholds(task, thresholds)).astype(np.int64)
+    guess = decide(task, shares, _as_thresholds(task, thresholds))
     return Scored(task, truth.astype(np.int64), shares, guess)
 
 
@@ -101,7 +99,7 @@ def _check_classes(truth: np.ndarray, shares: np.ndarray, task: Task) -> None:
 
 
 def _check_columns(
-    task: Task, truth: np.ndarray, outputs: np.ndarray, thresholds: ArrayLike | None
+    task: Task, truth: np.ndarray, outputs: np.ndarray, thresholds: ArrayLike
 ) -> Scored:
     if truth.shape != outputs.shape or truth.shape[1:] != (task.n_outputs,):
         raise DatasetError(
@@ -117,8 +115,7 @@ def _check_columns(
                 "Asked to score numbers, found a target that is infinite. Bring finite "
                 "numbers, or NaN where one is missing."
             )
-        if thresholds is not None:
-            _as_thresholds(task, thresholds)
+        _as_thresholds(task, thresholds)
         return Scored(task, truth, outputs, outputs)
     odd = truth[~np.isnan(truth) & (truth != 0) & (truth != 1)]
     if odd.size or outputs.min() < 0 or outputs.max() > 1:
@@ -127,14 +124,14 @@ def _check_columns(
             f"Asked to score labels, found {found}. Targets are 0, 1 or NaN, and "
             "outputs probabilities."
         )
-    least = 0.5 if thresholds is None else _as_thresholds(task, thresholds)
-    return Scored(task, truth, outputs, outputs > least)
+    guess = decide(task, outputs, _as_thresholds(task, thresholds))
+    return Scored(task, truth, outputs, guess)
 
 
 def _as_thresholds(task: Task, thresholds: ArrayLike) -> np.ndarray:
     wanted = {"binary": 1, "multilabel": task.n_outputs}.get(task.kind, 0)
     found = np.asarray(thresholds, np.float64).reshape(-1)
-    if len(found) != wanted:
+    if len(found) not in (0, wanted):
         raise DatasetError(
             f"Asked to decide by {len(found)} thresholds, where a {task.kind} task of "
             f"{task.n_outputs} outputs has {wanted}. Fit them on the same task."

@@ -58,7 +58,7 @@ def score_slices(
     groups: Sequence[str | None],
     *,
     rng: np.random.Generator,
-    thresholds: ArrayLike | None = None,
+    thresholds: ArrayLike = (),
     n_resamples: int = 1000,
 ) -> list[Slice]:
     """Scores each group alone, with intervals, the worst by its `HEADLINE` first.
@@ -113,7 +113,7 @@ def group_differences(
     outputs: ArrayLike,
     groups: Sequence[str | None],
     *,
-    thresholds: ArrayLike | None = None,
+    thresholds: ArrayLike = (),
 ) -> list[dict[str, Json]]:
     """Computes how far groups are apart in errors and in what is predicted for them.
 

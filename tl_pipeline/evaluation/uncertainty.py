@@ -45,7 +45,7 @@ def bootstrap_intervals(
     *,
     rng: np.random.Generator,
     task: Task | None = None,
-    thresholds: ArrayLike | None = None,
+    thresholds: ArrayLike = (),
     n_resamples: int = 1000,
     level: float = 0.95,
 ) -> dict[str, Interval]:

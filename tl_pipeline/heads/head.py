@@ -13,7 +13,7 @@ from tl_pipeline.heads.links import apply_link
 from tl_pipeline.heads.members import ENSEMBLE, PREPARATION, average_members
 from tl_pipeline.heads.outputs import KINDS
 from tl_pipeline.heads.preparation import Kept, Preparation, Steps, apply_preparation
-from tl_pipeline.tasks import Task
+from tl_pipeline.tasks import Task, decide
 
 _KEYS = ("kind", "feature", "task", "classes", "settings", "preparation")
 
@@ -30,6 +30,8 @@ class Head:
       preparation: What is done to rows first, fitted on the train split.
       arrays: What it learned, float32, by name; see `outputs`.
       temperature: What its logits are divided by, fitted where heads are chosen.
+      thresholds: What makes its probabilities a yes, fitted there too; empty: half. See
+        `tasks.decide`.
     """
 
     kind: str
@@ -39,6 +41,7 @@ class Head:
     preparation: Preparation
     arrays: Mapping[str, np.ndarray]
     temperature: float = 1.0
+    thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind == ENSEMBLE:
@@ -84,6 +87,7 @@ class Head:
             "settings": dict(self.settings),
             "preparation": dataclasses.asdict(self.preparation.steps),
             "temperature": self.temperature,
+            "thresholds": list(self.thresholds),
         }
 
     @classmethod
@@ -123,6 +127,7 @@ class Head:
                 if not name.startswith(PREPARATION)
             },
             temperature=float(description.get("temperature", 1.0)),
+            thresholds=tuple(map(float, description.get("thresholds", ()))),
         )
 
     def outputs(self, features: ArrayLike) -> np.ndarray:
@@ -156,3 +161,7 @@ class Head:
           FeatureShapeError: `features` are not the head's.
         """
         return apply_link(self.task, self.outputs(features) / self.temperature)
+
+    def decide(self, outputs: np.ndarray) -> np.ndarray:
+        """Returns what follows from what `predict` gave; see `tasks.decide`."""
+        return decide(self.task, outputs, self.thresholds)

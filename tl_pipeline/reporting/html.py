@@ -29,7 +29,7 @@ from tl_pipeline.reporting.markup import (
 )
 from tl_pipeline.reporting.report import ReportData
 from tl_pipeline.reporting.scorecard import show_calibration, show_slices
-from tl_pipeline.reporting.sentences import count, format_duration
+from tl_pipeline.reporting.sentences import count, describe_seeds, format_duration
 from tl_pipeline.reporting.tables import format_cell
 from tl_pipeline.spec import is_declared
 
@@ -146,7 +146,10 @@ def _metrics(metrics: Mapping[str, Any]) -> list[object]:
         }
         for name in metrics["test"]
     ]
-    return [make_element("p", intro), make_table(rows)]
+    shown: list[object] = [make_element("p", intro), make_table(rows)]
+    if metrics["seeds"]:
+        shown.append(make_element("p", f"{describe_seeds(metrics['seeds'])}."))
+    return shown
 
 
 def _comparison(metrics: Mapping[str, Any]) -> list[object]:

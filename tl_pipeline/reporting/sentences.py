@@ -86,3 +86,21 @@ def describe_interval(metric: Mapping[str, float]) -> str:
       '0.961 (95 % 0.928 to 0.987)'
     """
     return f"{metric['value']:.3f} (95 % {metric['low']:.3f} to {metric['high']:.3f})"
+
+
+def describe_seeds(seeds: Mapping[str, Any]) -> str:
+    """Says what the chosen setting scores over its seeds.
+
+    Args:
+      seeds: `n`, `measure`, and `test` with `mean` and `spread`.
+
+    Example:
+      >>> test = {"mean": 0.9312, "spread": 0.0041}
+      >>> describe_seeds({"n": 3, "measure": "accuracy", "test": test})
+      'Over the 3 seeds of its setting: test accuracy 0.931 ± 0.004'
+    """
+    mean, spread = seeds["test"]["mean"], seeds["test"]["spread"]
+    return (
+        f"Over the {seeds['n']} seeds of its setting: test {seeds['measure']} "
+        f"{mean:.3f} ± {spread:.3f}"
+    )

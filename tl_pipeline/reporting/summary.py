@@ -7,11 +7,19 @@ from tl_pipeline.reporting.sentences import (
     count,
     describe_interval,
     describe_reuse,
+    describe_seeds,
     format_duration,
 )
 from tl_pipeline.reporting.tables import escape_text, format_table
 
 _SHOWN = 5  # of a list that may be long
+# What a person asks first; the report and `--json` have all of them.
+_MAIN_METRICS = {
+    "multiclass": ("accuracy", "balanced_accuracy", "f1_macro", "log_loss"),
+    "binary": ("accuracy", "f1", "roc_auc", "log_loss"),
+    "multilabel": ("subset_accuracy", "f1_macro", "average_precision", "log_loss"),
+    "regression": ("mean_absolute_error", "root_mean_squared_error", "r2"),
+}
 
 
 def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
@@ -98,9 +106,12 @@ def describe_train(trained: Mapping[str, Any]) -> list[str]:
             chosen_on: describe_interval(trained["val"][name]),
             "test": describe_interval(trained["test"][name]),
         }
-        for name in trained["test"]
+        for name in _MAIN_METRICS[trained["task"]]
+        if name in trained["test"]
     ]
     lines += _indent(format_table(table))
+    if trained["seeds"]:
+        lines.append(describe_seeds(trained["seeds"]))
     if trained["comparison"]:
         measure = trained["comparison"][0]["measure"]
         lines += ["", f"Test {measure} beside the baselines:"]

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tl_pipeline.tasks import Task, encode_classes
+from tl_pipeline.tasks import Task, decide, encode_classes
 
 
 class Predictions(NamedTuple):
@@ -19,6 +19,7 @@ class Predictions(NamedTuple):
       targets: N targets, as the task encodes them; -1 or NaN where one is missing.
       outputs: [N, K] floating, what the head gives.
       task: What the head was asked for.
+      thresholds: What makes a probability a yes; see `decide`.
     """
 
     ids: tuple[str, ...]
@@ -27,6 +28,7 @@ class Predictions(NamedTuple):
     targets: np.ndarray
     outputs: np.ndarray
     task: Task
+    thresholds: tuple[float, ...] = ()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -90,6 +92,7 @@ def read_predictions(path: Path) -> Predictions:
         targets=targets,
         outputs=outputs,
         task=task,
+        thresholds=tuple(json.loads(table.schema.metadata.get(b"thresholds", b"[]"))),
     )
 
 
@@ -104,7 +107,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     example has one class: `target` (null where unlabeled), `predicted`, `probability`
     (of what was predicted) and `probabilities`, a list of K float32. The list stays
     narrow at 10,000 classes; its class names, in order, are JSON in the file's metadata
-    under `classes`, and the task under `task`. So
+    under `classes`, and the task under `task`; `thresholds` is there too. So
 
         table = pandas.read_parquet(path)
         table[table.target != table.predicted].sort_values("probability")
@@ -125,7 +128,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     }
     lists = pa.FixedSizeListArray.from_arrays(outputs.ravel(), outputs.shape[1])
     if task.is_single_class:
-        guesses = outputs.argmax(axis=1)
+        guesses = decide(task, outputs, predictions.thresholds)
         names = [*task.names, None]  # None stands last, where -1 finds it
         columns |= {
             "target": pa.array([names[i] for i in predictions.targets], pa.string()),
@@ -139,5 +142,9 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             targets.ravel(), targets.shape[1]
         )
         columns["outputs"] = lists
-    metadata = {"classes": json.dumps(list(task.names)), "task": task.kind}
+    metadata = {
+        "classes": json.dumps(list(task.names)),
+        "task": task.kind,
+        "thresholds": json.dumps(list(predictions.thresholds)),
+    }
     pq.write_table(pa.table(columns).replace_schema_metadata(metadata), path)

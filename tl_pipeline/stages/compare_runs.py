@@ -61,22 +61,30 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Json]:
             "dataset, or train both on one snapshot."
         )
     task = theirs.task
-    # In the order of the second run's classes.
-    places = [ours.classes.index(name) for name in theirs.classes]
-    outputs = ours.outputs[rows[:, 0]][:, places], theirs.outputs[rows[:, 1]]
-    truth = theirs.targets[rows[:, 1]]
+    truth, before = theirs.targets[rows[:, 1]], ours.targets[rows[:, 0]]
+    # Each run is scored in the order of its own classes.
+    places = np.array([ours.classes.index(name) for name in theirs.classes])
     if task.is_single_class:
-        before = np.argsort(places)[ours.targets[rows[:, 0]]]
-        relabeled = before != truth
+        truth_of_first = places[truth]
+        relabeled = before != truth_of_first
     else:
-        before = ours.targets[rows[:, 0]][:, places]
-        relabeled = ~((before == truth) | (np.isnan(before) & np.isnan(truth)))
-        relabeled = relabeled.any(axis=1)
+        truth_of_first = truth[:, np.argsort(places)]
+        same = (before == truth_of_first) | (
+            np.isnan(before) & np.isnan(truth_of_first)
+        )
+        relabeled = ~same.all(axis=1)
     groups, notes = _read_groups(runs[1], [theirs.ids[i] for i in rows[:, 1]])
     units = choose_units(groups)
     rng = np.random.default_rng([0, len(rows)])
-    merits = [find_merits(task, truth, one) for one in outputs]
-    gains = [-find_losses(task, truth, one) for one in outputs]
+    scored = (
+        (ours, truth_of_first, ours.outputs[rows[:, 0]]),
+        (theirs, truth, theirs.outputs[rows[:, 1]]),
+    )
+    merits = [
+        find_merits(one.task, targets, outputs, thresholds=one.thresholds)
+        for one, targets, outputs in scored
+    ]
+    gains = [-find_losses(one.task, targets, out) for one, targets, out in scored]
     measure = MEASURES[task.kind]
     loss = "squared_error" if task.kind == "regression" else "log_loss"
     headline = compare_scores(*merits, metric=measure, rng=rng, units=units)

@@ -1,5 +1,6 @@
 """Predict: new examples through the run's own backbone and head, and no other."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,15 +25,29 @@ class Prediction(NamedTuple):
 
     Attributes:
       id: The example's id.
-      label: The likeliest class; None where the example failed.
-      probabilities: Probability by class; empty where the example failed.
-      reason: Why it failed, else "".
+      label: The class predicted; None of labels and numbers.
+      probabilities: Probability by class or label; empty of numbers.
+      reason: Why it failed, else "". What failed has nothing else.
+      labels: The labels that apply, where there are several.
+      numbers: By target, of a regression.
     """
 
     id: str
     label: str | None
     probabilities: dict[str, float]
     reason: str = ""
+    labels: tuple[str, ...] = ()
+    numbers: Mapping[str, float] = {}
+
+    def describe(self) -> str:
+        """Returns what is predicted in a few words."""
+        if self.reason:
+            return f"failed: {self.reason}"
+        if self.numbers:
+            return "  ".join(f"{name} {x:.4g}" for name, x in self.numbers.items())
+        named = self.labels if self.label is None else (self.label,)
+        told = [f"{name}  {self.probabilities[name]:.3f}" for name in named]
+        return "  ".join(told) or "none"
 
 
 def predict(
@@ -139,7 +154,13 @@ def _prediction(
 ) -> Prediction:
     if scores is None:
         return Prediction(id, None, {}, reason or "failed")
-    by_class = {
-        name: float(score) for name, score in zip(head.classes, scores, strict=True)
-    }
-    return Prediction(id, head.classes[int(scores.argmax())], by_class)
+    by_name = dict(zip(head.classes, scores.tolist(), strict=True))
+    guess = head.decide(scores)
+    if head.task.is_single_class:
+        return Prediction(id, head.classes[int(guess)], by_name)
+    if head.task.kind == "regression":
+        return Prediction(id, None, {}, numbers=by_name)
+    labels = [
+        name for name, applies in zip(head.classes, guess, strict=True) if applies
+    ]
+    return Prediction(id, None, by_name, labels=tuple(labels))

@@ -13,6 +13,7 @@ from tl_pipeline.reporting.sentences import count
 from tl_pipeline.runs.run import Run
 from tl_pipeline.stages.joined import join_rows, split_name
 from tl_pipeline.store.store import FeatureStore, open_store
+from tl_pipeline.tasks import Task, decide
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,21 +79,33 @@ def rescore(
     if len(kept) < n_test:
         notes.append(f"compared on {len(kept):,} of today's {n_test:,} test examples")
     targets = predictions.targets[kept]
-    theirs = np.array([outputs[content] for content in rows])
+    theirs = np.array([outputs[content] for content in rows]).reshape(-1, len(known))
+    thresholds = current.head.get("thresholds", ())
     if not task.is_single_class:
         same = current.head["task"] == task.kind and known == task.names
         known_today = task.names if same else ()
         if same:
-            theirs = find_merits(task, targets, theirs.reshape(len(kept), len(known)))
+            theirs = find_merits(
+                task,
+                targets,
+                theirs,
+                thresholds=thresholds,
+            )
         else:
             theirs = np.zeros(len(kept))
     else:
         known_today = tuple(name for name in task.names if name in known)
-        theirs = _find_right(theirs, known, targets, task.names, notes)
+        guesses = decide(Task(current.head["task"], known), theirs, thresholds)
+        theirs = _find_right(guesses, known, targets, task.names, notes)
     return Rescored(
         metric=MEASURES[task.kind],
         current=theirs,
-        new=find_merits(task, targets, predictions.outputs[kept]),
+        new=find_merits(
+            task,
+            targets,
+            predictions.outputs[kept],
+            thresholds=predictions.thresholds,
+        ),
         content=predictions.content[kept],
         groups=tuple(group_of.get(predictions.ids[row]) for row in kept),
         known_classes=known_today,
@@ -101,13 +114,13 @@ def rescore(
 
 
 def _find_right(
-    outputs: np.ndarray,
+    guesses: np.ndarray,
     known: Sequence[str],
     targets: np.ndarray,
     names: Sequence[str],
     notes: list[str],
 ) -> np.ndarray:
-    """Returns [N] float64: 1 where the likeliest class, by name, is the target."""
+    """Returns [N] float64: 1 where the class guessed, by name, is the target."""
     truth = [str(names[target]) for target in targets.tolist()]
     unknown = sorted(set(truth) - set(known))
     if unknown:
@@ -116,7 +129,6 @@ def _find_right(
             f"the head in use does not know {', '.join(unknown)}, and is wrong on "
             f"{count(n, 'test example')} of it"
         )
-    guesses = outputs.argmax(axis=1) if len(outputs) else []
     right = [known[i] == name for i, name in zip(guesses, truth, strict=True)]
     return np.array(right, np.float64)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -48,6 +48,7 @@ def score_chosen(
     outputs: np.ndarray,
     slices: Mapping[str, Sequence[str | None]],
     calibrate: bool,
+    decide_by: Literal["half", "f1", "balanced_accuracy"] = "half",
 ) -> Scorecard:
     """Scores a head where it was chosen and, once, on test.
 
@@ -60,6 +61,8 @@ def score_chosen(
       outputs: [N, K] what it says of all labeled examples.
       slices: Columns of N texts, by whose values test is scored apart.
       calibrate: Whether the head keeps its temperature.
+      decide_by: What makes a probability a yes: half, which a head keeps, or what makes
+        one of the other two as large as possible where it was chosen.
     """
     task, head = data.task, chosen.head
     where, test = choosing.rows, data.split("test").rows
@@ -83,21 +86,29 @@ def score_chosen(
             outputs = apply_temperature(task, outputs, temperature)
             at_choice = apply_temperature(task, at_choice, temperature)
         if task.kind in ("binary", "multilabel"):
-            thresholds = fit_thresholds(task, data.targets[where], at_choice)
+            best_by = "f1" if decide_by == "half" else decide_by
+            thresholds = fit_thresholds(
+                task, data.targets[where], at_choice, maximize=best_by
+            )
             calibration["thresholds"] = thresholds.tolist()
+            calibration["thresholds_applied"] = decide_by != "half"
             calibration["test_thresholded"] = score_all(
                 task, data.targets[test], outputs[test], thresholds=thresholds
             )
+            if decide_by != "half":
+                head = dataclasses.replace(head, thresholds=tuple(thresholds.tolist()))
+    truth, said = data.targets[test], outputs[test]
+    least = head.thresholds
     figures: dict[str, Any] = {
-        "val": _intervals(data, where, at_choice),
-        "test": _intervals(data, test, outputs[test]),
-        "per_class": score_classes(task, data.targets[test], outputs[test]),
-        "confusion": confusion_matrix(data.targets[test], outputs[test]).tolist()
+        "val": _intervals(data, where, at_choice, least),
+        "test": _intervals(data, test, said, least),
+        "per_class": score_classes(task, truth, said, thresholds=least),
+        "confusion": confusion_matrix(task, truth, said, thresholds=least).tolist()
         if task.is_single_class
         else [],
         "calibration": calibration,
         "slices": [
-            _slice(data, test, outputs[test], name, column)
+            _slice(data, test, said, name, column, least)
             for name, column in slices.items()
         ],
     }
@@ -110,23 +121,26 @@ def _slice(
     outputs: np.ndarray,
     name: str,
     column: Sequence[str | None],
+    thresholds: Sequence[float],
 ) -> dict[str, Any]:
     groups = [column[row] for row in rows]
     given = data.task, data.targets[rows], outputs, groups
     rng = np.random.default_rng([2, len(rows)])
-    found = score_slices(*given, rng=rng)
+    found = score_slices(*given, rng=rng, thresholds=thresholds)
     return {
         "column": name,
         "slices": [one.to_json() for one in found],
-        "differences": group_differences(*given),
+        "differences": group_differences(*given, thresholds=thresholds),
     }
 
 
 def _intervals(
-    data: Labeled, rows: np.ndarray, outputs: np.ndarray
+    data: Labeled, rows: np.ndarray, outputs: np.ndarray, thresholds: Sequence[float]
 ) -> dict[str, dict[str, float]]:
     rng = np.random.default_rng([0, len(rows)])
-    found = bootstrap_intervals(data.targets[rows], outputs, rng=rng, task=data.task)
+    found = bootstrap_intervals(
+        data.targets[rows], outputs, rng=rng, task=data.task, thresholds=thresholds
+    )
     return {name: interval._asdict() for name, interval in found.items()}
 
 

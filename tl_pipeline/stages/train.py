@@ -40,6 +40,8 @@ class TrainReport:
       counts: Labeled examples by split.
       candidates: Each head's feature, settings and metrics there.
       learning_curve: For each `k` examples a class, `mean` and `spread` of accuracy.
+      seeds: `n`, and for `val` and `test` the `mean` and `spread` over the seeds of the
+        chosen setting; None where no seed has a part in it.
       comparison: Rows of the table of the head and its baselines.
       transfer: The verdict, plain data; None without baselines.
       heads_trained: Heads trained now; 0 where the run was there.
@@ -60,6 +62,7 @@ class TrainReport:
     counts: Mapping[str, int]
     candidates: tuple[Mapping[str, Any], ...]
     learning_curve: tuple[Mapping[str, Any], ...]
+    seeds: Mapping[str, Any] | None
     comparison: tuple[Mapping[str, Any], ...]
     transfer: Mapping[str, Any] | None
     heads_trained: int
@@ -205,6 +208,7 @@ def _report(run: Run, store: str | Path, begin: float, *, reused: bool) -> Train
         counts=metrics["counts"],
         candidates=tuple(metrics["candidates"]),
         learning_curve=tuple(metrics["learning_curve"]),
+        seeds=metrics["seeds"],
         comparison=tuple(metrics["comparison"]),
         transfer=metrics["transfer"],
         heads_trained=0 if reused else metrics["heads_trained"],

@@ -24,6 +24,7 @@ from tl_pipeline.stages.ensembling import enter_ensemble
 from tl_pipeline.stages.labeled import Labeled
 from tl_pipeline.stages.labels import Columns, make_labels, read_slices
 from tl_pipeline.stages.scorecard import score_chosen
+from tl_pipeline.stages.seeds import spread_over_seeds
 from tl_pipeline.stages.sweep import (
     Candidate,
     choose_candidate,
@@ -31,6 +32,7 @@ from tl_pipeline.stages.sweep import (
 )
 from tl_pipeline.store.history import read_history
 from tl_pipeline.store.store import FeatureStore
+from tl_pipeline.tasks import decide
 
 
 def run_training(
@@ -80,6 +82,7 @@ def run_training(
         outputs=entrant.outputs(),
         slices=slices,
         calibrate=heads.calibrate,
+        decide_by=heads.decide_by,
     )
     head = entrant.located(scorecard.head)
     comparison = None
@@ -110,6 +113,7 @@ def run_training(
         "selection": choosing.describe()
         | {"corrected": _corrected(data, choosing, candidates)},
         **scorecard.figures,
+        "seeds": spread_over_seeds(entrants, best),
         "classes": list(data.classes),
         "counts": {s: len(data.split(s).rows) for s in ("train", "val", "test")},
         "candidates": [
@@ -161,6 +165,7 @@ def _write(
         targets=data.targets[scored],
         outputs=outputs[scored],
         task=data.task,
+        thresholds=head.thresholds,
     )
     provenance: dict[str, Any] = {
         "dataset": examples.dataset,
@@ -263,7 +268,8 @@ def _surest_mistakes(predictions: Predictions) -> list[dict[str, Any]]:
     task, outputs = predictions.task, predictions.outputs
     if not task.is_single_class:
         return []
-    guesses, sure = outputs.argmax(axis=1), outputs.max(axis=1)
+    guesses = decide(task, outputs, predictions.thresholds)
+    sure = outputs[np.arange(len(outputs)), guesses]
     wrong = [
         i
         for i in np.argsort(-sure, kind="stable")
