@@ -81,7 +81,10 @@ def test_any_key_of_heads_may_be_set(
     settings = trained["chosen"]["settings"]
     assert (settings["hidden"], settings["epochs"]) == ([4, 3], 2)
     assert settings["optimizer"] == "sgd"
-    for text, told in (("epochs", "no key and value"), ("epoch=3", "heads.epoch: unknown key")):
+    for text, told in (
+        ("epochs", "no key and value"),
+        ("epoch=3", "heads.epoch: unknown key"),
+    ):
         assert run_command([*map(str, argv), "--set", text]) == 2
         assert told in capsys.readouterr().err
 

@@ -69,7 +69,7 @@ def metrics() -> dict[str, Any]:
         "val": {"accuracy": interval(0.9), "log_loss": interval(0.2)},
         "test": {"accuracy": interval(0.875), "log_loss": interval(0.25)},
         "classes": ["ants", "bees"],
-        "confusion": [[66, 4], [3, 80]],
+        "confusion": [[0, 0, 66], [0, 1, 4], [1, 0, 3], [1, 1, 80]],
         "counts": {"test": 153, "train": 206, "val": 39},
         "candidates": [
             {

@@ -68,7 +68,7 @@ def test_nothing_from_data_becomes_markup(report: dict[str, Any], n_classes: int
     metrics = report["metrics"]
     metrics["classes"] = [f"class {i}" for i in range(n_classes)]
     metrics["confusion"] = [
-        [9 if i == j else 1 for j in range(n_classes)] for i in range(n_classes)
+        [i, j, 9 if i == j else 1] for j in range(n_classes) for i in range(n_classes)
     ]
     clean, poisoned = Page(make_report(**report)), Page(make_report(**poison(report)))
     assert poisoned.names() == clean.names()
@@ -154,8 +154,7 @@ def test_many_classes_and_failures_are_summed_up(report: dict[str, Any]):
     n = 100
     metrics = report["metrics"]
     metrics["classes"] = [f"class {i}" for i in range(n)]
-    metrics["confusion"] = [[50 * (i == j) for j in range(n)] for i in range(n)]
-    metrics["confusion"][41][17] = 9
+    metrics["confusion"] = [*([i, i, 50] for i in range(n)), [41, 17, 9]]
     report["provenance"]["extraction"]["failures"] *= 10
     parsed = Page(make_report(**report))
     assert "class 41class 1790.153" in parsed.text  # target, predicted, 9, its share

@@ -12,6 +12,7 @@ from tl_pipeline.tasks import Task
 # Temperatures from 1e-3 to 1e3.
 _BOUNDS = (1e-3, 1e3)
 _TINY = np.finfo(np.float64).tiny
+_MOST_SHARES, _LEAST_ROWS = 1 << 23, 1000
 
 
 def fit_temperature(task: Task, targets: ArrayLike, outputs: ArrayLike) -> float:
@@ -19,7 +20,8 @@ def fit_temperature(task: Task, targets: ArrayLike, outputs: ArrayLike) -> float
 
     It moves no decision of the likeliest class, only how sure it is. Where no finite
     temperature is best, as where every validation example is right and surer is always
-    better, the probabilities are left as they are: 1.
+    better, the probabilities are left as they are: 1. Of more than eight million
+    probabilities of classes an even share of the examples is looked at.
 
     Args:
       task: Not `regression`.
@@ -40,7 +42,7 @@ def fit_temperature(task: Task, targets: ArrayLike, outputs: ArrayLike) -> float
 
     _check_shares(task)
     scored = check_scored(targets, outputs, task=task)
-    logits, own, weights = _rows_of_logits(scored)
+    logits, own, weights = _rows_of_logits(_share_of(scored))
 
     def slope(log_inverse: float) -> float:
         """The derivative of the log loss after the inverse temperature."""
@@ -161,6 +163,15 @@ def _rows_of_logits(scored: Scored) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     truth = scored.targets[rows, columns].astype(np.int64)
     weights = 1 / counts[columns] / (counts > 0).sum()
     return logits, logits[np.arange(len(logits)), truth], weights
+
+
+def _share_of(scored: Scored) -> Scored:
+    """Returns as many of the examples as one number needs, evenly spaced."""
+    most = max(_LEAST_ROWS, _MOST_SHARES // scored.outputs.shape[1])
+    if not scored.task.is_single_class or len(scored.outputs) <= most:
+        return scored
+    rows = np.linspace(0, len(scored.outputs) - 1, most).round().astype(np.int64)
+    return Scored(scored.task, *(part[rows] for part in scored[1:]))
 
 
 def _check_shares(task: Task) -> None:

@@ -142,10 +142,10 @@ def score_classes(
     return score_numbers_alone(scored)
 
 
-def confusion_matrix(
+def count_confusions(
     task: Task, targets: ArrayLike, outputs: ArrayLike, *, thresholds: ArrayLike = ()
 ) -> np.ndarray:
-    """Counts examples by target (row) and predicted class (column): [K, K] int64.
+    """Counts examples by target and predicted class: a confusion matrix, sparse.
 
     Args:
       task: `multiclass` or `binary`.
@@ -153,11 +153,14 @@ def confusion_matrix(
       outputs: What a head gives for them.
       thresholds: As for `score_all`.
 
+    Returns:
+      [C, 3] int64, the target, the prediction and how many, of every pair that occurs,
+      in order: of 10,000 classes a matrix would hold a hundred million zeros.
+
     Raises:
       DatasetError: There are no examples, or the two do not fit each other.
     """
     scored = check_scored(targets, outputs, task=task, thresholds=thresholds)
-    n_classes = scored.outputs.shape[1]
-    cells = scored.targets * n_classes + scored.predictions
-    counts = np.bincount(cells, minlength=n_classes * n_classes)
-    return counts.reshape(n_classes, n_classes)
+    pairs = np.stack([scored.targets, scored.predictions], axis=1)
+    cells, counts = np.unique(pairs, axis=0, return_counts=True)
+    return np.concatenate([cells, counts[:, None]], axis=1)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from tl_pipeline.errors import ConfigError, DatasetError
 from tl_pipeline.heads.inputs import checked_classes, checked_features, checked_weights
-from tl_pipeline.heads.temperature import fit_scale
+from tl_pipeline.heads.temperature import fit_scale, rows_to_scale
 from tl_pipeline.tasks import Task
 
 # The logit of a class without an example: its probability is near 0.
@@ -33,8 +33,8 @@ def fit_centroid(
     """Averages the rows of each class, and finds how far cosines are to be believed.
 
     A logit is `scale * cosine(row, mean of the class)`. The scale is the one of least
-    log loss over the examples, each beside means that it had no part in: the mean of
-    few examples lies nearer to them than to any other.
+    log loss over the examples (of many classes, over some), each beside means that it
+    had no part in: the mean of few examples lies nearer to them than to any other.
 
     Args:
       features: [N, D] floating.
@@ -91,21 +91,23 @@ def _fit_one(
             f"Asked to tell {n_classes} classes apart, found training examples of "
             f"{len(present)}. Add labeled examples of at least two classes."
         )
-    member = np.zeros((len(rows), n_classes))
-    member[np.arange(len(rows)), own] = mass
-    sums = member.T @ rows  # [K, D]; their directions are those of the means
+    sums = np.zeros((n_classes, rows.shape[1]))  # of the means' directions
+    np.add.at(sums, own, mass[:, None] * rows)
     towards = _directions(sums)
-    cosines = _directions(rows) @ towards.T
-    without = sums[own] - mass[:, None] * rows
     alone = np.bincount(own, minlength=n_classes)[own] < 2
-    left = np.einsum("nd,nd->n", _directions(rows), _directions(without))
-    cosines[np.arange(len(rows)), own] = left
     # An example that is its class alone cannot be left out.
-    known = np.where(alone, 0, mass)
+    known = np.flatnonzero(~alone)
+    known = known[rows_to_scale(len(known), len(present))]
     scale = 1.0
-    if known.any():
-        place = np.cumsum(shares > 0) - 1
-        scale, _ = fit_scale(cosines[:, present], place[own], known)
+    if len(known):
+        rows, own, mass = rows[known], own[known], mass[known]
+        pointing = _directions(rows)
+        cosines = pointing @ towards[present].T
+        without = _directions(sums[own] - mass[:, None] * rows)
+        place = (np.cumsum(shares > 0) - 1)[own]
+        left = np.einsum("nd,nd->n", pointing, without)
+        cosines[np.arange(len(rows)), place] = left
+        scale, _ = fit_scale(cosines, place, mass)
     bias = np.where(shares > 0, 0, ABSENT_LOGIT)
     return (scale * towards.T).astype(np.float32), bias.astype(np.float32), scale
 

@@ -7,6 +7,17 @@ import numpy as np
 MOST_NATS = 30.0
 _STEPS = 60
 _CHUNK = 1 << 24  # scores at once
+# One number is fitted: more rows than a thousand hardly move it.
+_MOST_SCORES = 1 << 23
+_LEAST_ROWS = 1000
+
+
+def rows_to_scale(n: int, n_classes: int) -> np.ndarray:
+    """Returns which of N rows are enough to fit a scale to: evenly spaced, or all."""
+    most = max(_LEAST_ROWS, _MOST_SCORES // n_classes)
+    if n <= most:
+        return np.arange(n)
+    return np.linspace(0, n - 1, most).round().astype(np.int64)
 
 
 def fit_scale(
@@ -16,7 +27,8 @@ def fit_scale(
 
     The log loss of `softmax(scale * scores)` is convex in the scale: a search for the
     zero of its slope, by Newton's steps inside a bracket, finds the one optimum. Pass
-    scores of examples that the head was not fitted to.
+    scores of examples that the head was not fitted to. Of more than eight million
+    scores an even share of the examples is looked at.
 
     Args:
       scores: [N, K] floating, the higher the likelier.
@@ -30,8 +42,9 @@ def fit_scale(
       Guo et al., On Calibration of Modern Neural Networks, ICML 2017: temperature
       scaling. https://arxiv.org/abs/1706.04599
     """
-    used = weights > 0
-    if not used.all():
+    used = np.flatnonzero(weights > 0)
+    used = used[rows_to_scale(len(used), scores.shape[1])]
+    if len(used) < len(scores):
         scores, targets, weights = scores[used], targets[used], weights[used]
     weights = weights / weights.sum()
     range_of_rows = scores.max(axis=1) - scores.min(axis=1)

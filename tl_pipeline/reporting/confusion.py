@@ -1,4 +1,7 @@
-"""What a confusion matrix tells: metrics of each class, and who is taken for whom."""
+"""What a confusion matrix tells: metrics of each class, and who is taken for whom.
+
+It comes sparse: `[target, prediction, count]` of every pair that occurs, [C, 3].
+"""
 
 from collections.abc import Sequence
 
@@ -14,19 +17,22 @@ def class_metrics(
     """Computes precision, recall and F1 of each class, in the order of the classes.
 
     Args:
-      confusion: [K, K] counts; a row is a target, a column a prediction.
+      confusion: [C, 3] counts of pairs.
       classes: K names.
 
     Returns:
       A row a class. A ratio without examples is None: nothing can be said.
 
     Example:
-      >>> row = class_metrics([[3, 1], [0, 4]], ["ants", "bees"])[0]
+      >>> pairs = [[0, 0, 3], [0, 1, 1], [1, 1, 4]]
+      >>> row = class_metrics(pairs, ["ants", "bees"])[0]
       >>> row["precision"], row["recall"]
       (1.0, 0.75)
     """
-    counts = np.asarray(confusion)
-    hits, targets, guesses = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    target, guess, n = _columns(confusion)
+    k = len(classes)
+    targets, guesses = np.bincount(target, n, k), np.bincount(guess, n, k)
+    hits = np.bincount(target, n * (target == guess), k)
     return [
         {
             "class": name,
@@ -45,7 +51,7 @@ def confused_pairs(
     """Lists the pairs of classes most often taken for each other, in that direction.
 
     Args:
-      confusion: [K, K] counts; a row is a target, a column a prediction.
+      confusion: [C, 3] counts of pairs.
       classes: K names.
       most: How many pairs to list at most.
 
@@ -53,19 +59,18 @@ def confused_pairs(
       `target`, `predicted`, `examples` and `share` of the target's examples, the
       commonest first.
     """
-    counts = np.asarray(confusion)
-    wrong = counts - np.diag(counts.diagonal())
-    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    targets = counts.sum(axis=1)
+    target, guess, n = _columns(confusion)
+    targets = np.bincount(target, n, len(classes))
+    wrong = np.flatnonzero(target != guess)
+    order = wrong[np.lexsort((guess[wrong], target[wrong], -n[wrong]))]
     return [
         {
-            "target": classes[i],
-            "predicted": classes[j],
-            "examples": int(wrong[i, j]),
-            "share": float(wrong[i, j] / targets[i]),
+            "target": classes[int(target[i])],
+            "predicted": classes[int(guess[i])],
+            "examples": int(n[i]),
+            "share": float(n[i] / targets[target[i]]),
         }
-        for i, j in zip(*np.unravel_index(order, wrong.shape), strict=True)
-        if wrong[i, j]
+        for i in order[:most]
     ]
 
 
@@ -73,10 +78,12 @@ def draw_confusion(confusion: ArrayLike, classes: Sequence[str]) -> Html:
     """Draws the matrix as a table whose cells are shaded by their share of the row.
 
     Args:
-      confusion: [K, K] counts; a row is a target, a column a prediction.
+      confusion: [C, 3] counts of pairs.
       classes: K names, not more than a page is wide.
     """
-    counts = np.asarray(confusion)
+    target, guess, n = _columns(confusion)
+    counts = np.zeros((len(classes), len(classes)), np.int64)
+    counts[target, guess] = n
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     # Upright names above narrow columns, unless all are as short as a count.
     upright = max(map(len, classes)) > 4
@@ -104,6 +111,11 @@ def draw_confusion(confusion: ArrayLike, classes: Sequence[str]) -> Html:
         lines.append(make_element("tr", make_element("th", name, scope="row"), *cells))
     table = make_element("table", *lines, class_="confusion")
     return make_element("div", table, class_="wide")
+
+
+def _columns(confusion: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    target, guess, n = np.asarray(confusion, np.int64).reshape(-1, 3).T
+    return target, guess, n
 
 
 def _ratio(part: int, whole: int) -> float | None:

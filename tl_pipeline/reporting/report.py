@@ -20,7 +20,7 @@ class ReportData(TypedDict):
         `conflicts` and `leaks` (groups of ids).
       spec: The feature spec's JSON.
       metrics: `chosen` (`kind`, `settings`), `val` and `test` (metric → `value`, `low`,
-        `high`), `classes`, `confusion` ([K, K] counts on test, a row a target),
+        `high`), `classes`, `confusion` ([C, 3] counts of pairs on test),
         `counts` (labeled examples by split), `candidates` (each `kind`, `feature`,
         `chosen`, `converged`, its metrics on val, and settings such as `l2` and `C`),
         `comparison` (a row for the backbone and each baseline) and `transfer` (the

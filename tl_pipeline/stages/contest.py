@@ -5,11 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tl_pipeline.errors import TooManyFailuresError
+from tl_pipeline.errors import RoomError, TooManyFailuresError
 from tl_pipeline.examples import Examples
 from tl_pipeline.heads.head import Head
 from tl_pipeline.heads_config import HeadsConfig
 from tl_pipeline.progress import Progress
+from tl_pipeline.reporting.sentences import count, format_bytes
 from tl_pipeline.stages.choosing import Choosing, choose_rows
 from tl_pipeline.stages.joined import JOIN, locate_columns, widths_of
 from tl_pipeline.stages.labeled import (
@@ -20,10 +21,14 @@ from tl_pipeline.stages.labeled import (
 )
 from tl_pipeline.stages.labels import Labels
 from tl_pipeline.stages.matching import match_kinds
+from tl_pipeline.stages.room import find_host_free
 from tl_pipeline.stages.selecting import Selected, select_columns
 from tl_pipeline.stages.settings import make_settings, make_steps
 from tl_pipeline.stages.sweep import Candidate, sweep
 from tl_pipeline.store.store import FeatureStore
+
+# Copies of one head's answers that scoring makes at its most, by measurement.
+_ANSWERS_BESIDE = 7
 
 
 class Entrant(NamedTuple):
@@ -104,6 +109,7 @@ def enter_candidates(
 
     Raises:
       TooManyFailuresError: More examples lack one.
+      RoomError: What all heads say does not fit in memory.
       DatasetError: There is nothing to train on, to choose on or to score on.
       FeatureShapeError: A feature suits no kind of head, or a kind no feature.
     """
@@ -135,6 +141,8 @@ def enter_candidates(
                 class_weight=heads.class_weight,
             )
             data, by_share = selected.data, selected.by_share
+        n_settings = sum(len(make_settings(k, heads)) for k in kinds_of[name])
+        _check_memory(data, choosing, len(entrants) + n_settings * len(by_share))
         for kind in kinds_of[name]:
             settings = make_settings(kind, heads)
             for columns in by_share:
@@ -162,6 +170,20 @@ def enter_candidates(
                 n_trained += len(settings) * (1 + choosing.n_folds)
         progress.advance(1)
     return Entered(entrants, n_trained)
+
+
+def _check_memory(data: Labeled, choosing: Choosing, n_heads: int) -> None:
+    """Raises where it is plain that the answers of all heads do not fit."""
+    one = 8 * len(choosing.rows) * data.task.n_outputs
+    wanted, free = one * (n_heads + _ANSWERS_BESIDE), find_host_free()
+    if free is not None and wanted > free:
+        raise RoomError(
+            f"Asked for {count(n_heads, 'head')} of {data.task.n_outputs:,} outputs, "
+            f"chosen on {len(choosing.rows):,} examples: what they say of these takes "
+            f"about {format_bytes(wanted)} of memory, {format_bytes(free)} can be had. "
+            "Ask for fewer heads, as by one L2 strength, or choose on val (selection = "
+            '"val") and keep it small.'
+        )
 
 
 def _check_failures(n_failed: int, examples: Examples, max_failures: float) -> None:

@@ -12,7 +12,7 @@ from tl_pipeline.evaluation.calibration import (
     fit_temperature,
     fit_thresholds,
 )
-from tl_pipeline.evaluation.metrics import confusion_matrix, score_all, score_classes
+from tl_pipeline.evaluation.metrics import count_confusions, score_all, score_classes
 from tl_pipeline.evaluation.reliability import reliability_bins
 from tl_pipeline.evaluation.slices import group_differences, score_slices
 from tl_pipeline.evaluation.uncertainty import bootstrap_intervals
@@ -103,7 +103,7 @@ def score_chosen(
         "val": _intervals(data, where, at_choice, least),
         "test": _intervals(data, test, said, least),
         "per_class": score_classes(task, truth, said, thresholds=least),
-        "confusion": confusion_matrix(task, truth, said, thresholds=least).tolist()
+        "confusion": count_confusions(task, truth, said, thresholds=least).tolist()
         if task.is_single_class
         else [],
         "calibration": calibration,
