@@ -98,9 +98,7 @@ def test_answers_that_cannot_fit_in_memory_are_refused_beforehand(
     store = imported(features, targets, split=splits)
     # 30 examples, 3 classes, float64: 720 bytes a head, of 17 heads and 7 copies.
     monkeypatch.setattr(contest, "find_host_free", lambda: 24 * 720 - 1)
-    with pytest.raises(
-        RoomError, match="17 heads of 3 outputs.*KiB can be had"
-    ):
+    with pytest.raises(RoomError, match="17 heads of 3 outputs.*KiB can be had"):
         train(store, run_root=tmp_path / "runs")
     monkeypatch.setattr(contest, "find_host_free", lambda: 24 * 720)
     train(store, run_root=tmp_path / "runs")

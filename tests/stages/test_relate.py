@@ -57,9 +57,32 @@ def test_a_task_helps_those_that_it_knows_and_no_other(store: str, tmp_path: Pat
     assert b"quarter" in drawn and (tmp_path / "n.svg").read_bytes() == drawn
 
 
+def test_tasks_of_two_datasets_are_related_by_rows_of_one_store(store: str):
+    rng = np.random.default_rng(1)
+    rows = rng.normal(size=(600, 6)).astype(np.float32)
+    tilted = np.where(rows[:, 0] + 0.2 * rows[:, 2] > 0, "+", "-")
+    ids = np.array([f"{row:04}" for row in range(600)])
+    folder = Path(store).parent.parent
+    np.savez(folder / "g.npz", pool=rows, id=ids, target=tilted)
+    made = {"backbone": "some net", "weights": "theirs", "dataset": "tilted"}
+    again = import_features([folder / "g.npz"], store_root=folder / "stores", **made)
+    assert again.store == store
+    asked = ["quarter", "other", "tilted:target"]
+    found = relate_tasks(store, asked, dataset="planted")
+    matrix = np.array(found["matrix"])
+    assert found["dataset"] == "planted and tilted"
+    assert 600 < int(str(found["examples"])) <= 1200
+    assert matrix[0, 2] > 0.4  # who knows the quarter knows most of the tilted half
+    assert matrix[2, 0] > 0.15
+    assert abs(matrix[1, 2]) < 0.1 and abs(matrix[2, 1]) < 0.1
+    alone = np.array(relate_tasks(store, asked[:2], dataset="planted")["matrix"])
+    assert np.abs(matrix[:2, :2] - alone).max() < 0.1
+
+
 def test_the_command_prints_the_matrix(store: str, capsys: pytest.CaptureFixture[str]):
     with pytest.raises(SystemExit) as ended:
-        main(["relate", store, "--target-column", "half", "other", "--json"])
+        words = ["--dataset", "planted", "--target-column", "half", "other"]
+        main(["relate", store, *words, "--json"])
     assert ended.value.code == 0
     told = capsys.readouterr()
     assert json.loads(told.out)["tasks"] == ["half", "other"]
@@ -67,4 +90,4 @@ def test_the_command_prints_the_matrix(store: str, capsys: pytest.CaptureFixture
     with pytest.raises(RequestError, match="relate half: name two"):
         relate_tasks(store, ["half"])
     with pytest.raises(RequestError, match="column 'lens'"):
-        relate_tasks(store, ["half", "lens"])
+        relate_tasks(store, ["half", "lens"], dataset="planted")

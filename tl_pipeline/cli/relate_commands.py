@@ -26,8 +26,9 @@ def relate(
 
     Args:
       store: The store's folder.
-      target_column: Two or more columns of the snapshot, each a task.
-      dataset: Which dataset; needed where the store has several.
+      target_column: Two or more columns, each a task; `target` is the dataset's own,
+        DATASET:COLUMN one of another dataset in the store.
+      dataset: Which dataset has the others; needed where the store has several.
       feature: Which feature; default: the only one, or pool.
       picture: A .png or .svg file to draw the matrix to.
       most_rows: Examples drawn where there are more.

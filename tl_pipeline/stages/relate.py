@@ -5,6 +5,7 @@ Only train examples are looked at, so that test stays unseen.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,19 +13,38 @@ from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, DatasetError, RequestError
 from tl_pipeline.evaluation.folds import assign_folds
 from tl_pipeline.evaluation.relatedness import explained_share
+from tl_pipeline.examples import Examples
 from tl_pipeline.files import write_atomically
 from tl_pipeline.heads.links import apply_link
 from tl_pipeline.heads.ridge import RidgeHeads, fit_ridge, fit_ridge_classifier
 from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
 from tl_pipeline.reporting.heatmap import FORMATS, draw_heatmap
-from tl_pipeline.stages.labels import make_labels
+from tl_pipeline.stages.labels import Labels, make_labels
 from tl_pipeline.stages.vectors import choose_feature, load_vectors
-from tl_pipeline.store.store import open_store
+from tl_pipeline.store.store import FeatureStore, open_store
 from tl_pipeline.tasks import Task
 
 MOST_ROWS = 5000
 _LEAST_ROWS = 60
 _L2 = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+
+
+class _Target(NamedTuple):
+    """A task's targets over all rows; `known` says which of them are any."""
+
+    task: Task
+    targets: np.ndarray
+    known: np.ndarray
+
+
+class _Asked(NamedTuple):
+    """What is related: N rows of one dataset or several, and the tasks."""
+
+    dataset: str
+    features: np.ndarray
+    content: np.ndarray
+    groups: tuple[str | None, ...]
+    tasks: tuple[_Target, ...]
 
 
 def relate_tasks(
@@ -41,15 +61,18 @@ def relate_tasks(
 
     A third of the train examples fits a ridge head of each task on the features. A
     second third fits, for each pair, a ridge head of the one task on the answers to the
-    other. The last third scores it: the share of the prior's loss that it saves.
+    other. The last third scores it: the share of the prior's loss that it saves. Tasks
+    may be of different datasets of the store: the head of one then answers the examples
+    of the other, which need no target of its own.
 
     Args:
       store: The store's folder.
-      targets: Columns of the snapshot, each a task; two at least.
-      dataset: Which dataset; needed where the store has several.
+      targets: Tasks, two at least: columns of a snapshot, or `target`, its own. Those
+        of another dataset are written `dataset:column`.
+      dataset: Which dataset has the others; needed where the store has several.
       feature: Which feature; by default the only one, or `pool`.
       picture: A .png or .svg file to draw the matrix to.
-      most_rows: Train examples drawn where there are more.
+      most_rows: Train examples of a dataset drawn where there are more.
       seed: Of the drawing.
 
     Returns:
@@ -59,7 +82,7 @@ def relate_tasks(
     Raises:
       RequestError: Fewer than two tasks, or a column is not there.
       ConfigError: The picture has another ending.
-      DatasetError: Too few train examples have all targets, or one has one class.
+      DatasetError: Too few train examples have a target, or one has one class.
       NotFoundError: There is no such store, dataset or feature.
     """
     if len(set(targets)) < 2:
@@ -72,37 +95,29 @@ def relate_tasks(
             f"Asked to draw {picture}: pictures end in {' or '.join(FORMATS)}."
         )
     opened = open_store(store)
-    examples = opened.snapshot(dataset)
-    labels = [make_labels(examples, targets=[name]) for name in targets]
-    known = np.logical_and.reduce([one.known for one in labels])
-    known &= np.array([split == "train" for split in examples.splits])
-    examples = examples.take(np.flatnonzero(known))
     name = choose_feature(opened, feature)
-    if len(examples) < _LEAST_ROWS:
-        raise DatasetError(
-            f"Asked to relate tasks of {examples.dataset}: {len(examples)} train "
-            f"examples have all of {', '.join(targets)}, and it takes {_LEAST_ROWS}."
-        )
-    rows = load_vectors(opened, name, examples, most_rows=most_rows, seed=seed).rows
-    place = {id: row for row, id in enumerate(examples.ids)}
-    kept = np.flatnonzero(known)[[place[id] for id in rows.ids]]
-    tasks = [one.task for one in labels]
-    encoded = [one.targets[kept] for one in labels]
-    folds = assign_folds(
-        np.zeros(len(kept), np.int64), rows.content, n_folds=3, groups=rows.groups
+    asked = _load_tasks(
+        opened, targets, dataset, feature=name, most_rows=most_rows, seed=seed
     )
-    first, second, last = (folds == fold for fold in range(3))
-    features = _prepared(rows.features, first)
+    folds = assign_folds(
+        np.zeros(len(asked.features), np.int64),
+        asked.content,
+        n_folds=3,
+        groups=asked.groups,
+    )
+    # Of each task: the rows that fit its head, that fit one on answers, and that score.
+    parts = [[one.known & (folds == fold) for fold in range(3)] for one in asked.tasks]
     answers = [
-        _answer(features, task, truth, first)
-        for task, truth in zip(tasks, encoded, strict=True)
+        _answer(_prepared(asked.features, first), one.task, one.targets, first)
+        for one, (first, _, _) in zip(asked.tasks, parts, strict=True)
     ]
     matrix = []
     for said in answers:
-        given = _prepared(said, second)
         row = []
-        for task, truth in zip(tasks, encoded, strict=True):
-            outputs = apply_link(task, _answer(given, task, truth, second)[last])
+        for one, (_, second, last) in zip(asked.tasks, parts, strict=True):
+            task, truth = one.task, one.targets
+            given = _answer(_prepared(said, second), task, truth, second)
+            outputs = apply_link(task, given[last])
             prior = _prior(task, truth[second])
             row.append(explained_share(task, truth[last], outputs, prior))
         matrix.append(row)
@@ -110,19 +125,85 @@ def relate_tasks(
         drawn = draw_heatmap(
             np.array(matrix),
             list(targets),
-            title=f"{examples.dataset}: what answers to one task tell of another",
+            title=f"{asked.dataset}: what answers to one task tell of another",
             format=Path(picture).suffix,
         )
         write_atomically(Path(picture), drawn)
     return {
-        "dataset": examples.dataset,
+        "dataset": asked.dataset,
         "feature": name,
-        "examples": len(kept),
+        "examples": len(asked.features),
         "tasks": list(targets),
-        "kinds": [task.kind for task in tasks],
+        "kinds": [one.task.kind for one in asked.tasks],
         "matrix": matrix,
         "picture": str(picture) if picture is not None else None,
     }
+
+
+def _load_tasks(
+    store: FeatureStore,
+    targets: Sequence[str],
+    dataset: str | None,
+    *,
+    feature: str,
+    most_rows: int,
+    seed: int,
+) -> _Asked:
+    """Reads the train examples of all datasets asked for, one after another."""
+    known_datasets = {entry.dataset for entry in store.manifest.snapshots}
+    columns_of: dict[str | None, list[tuple[int, str]]] = {}
+    for number, target in enumerate(targets):
+        before, colon, after = target.partition(":")
+        of_other = bool(colon) and before in known_datasets
+        key, column = (before, after) if of_other else (dataset, target)
+        columns_of.setdefault(key, []).append((number, column))
+    names, features, content, groups = [], [], [], []
+    found: dict[int, tuple[Labels, np.ndarray, int]] = {}
+    n_rows = 0
+    for key, columns in columns_of.items():
+        examples = store.snapshot(key)
+        labels = [_make_labels(examples, column) for _, column in columns]
+        is_train = np.array([split == "train" for split in examples.splits])
+        usable = np.logical_or.reduce([one.known for one in labels]) & is_train
+        trained = np.flatnonzero(usable)
+        for (_, column), one in zip(columns, labels, strict=True):
+            n = int((one.known & is_train).sum())
+            if n < _LEAST_ROWS:
+                raise DatasetError(
+                    f"Asked to relate tasks of {examples.dataset}: {n} train examples "
+                    f"have {column}, and it takes {_LEAST_ROWS}."
+                )
+        part = examples.take(trained)
+        rows = load_vectors(store, feature, part, most_rows=most_rows, seed=seed).rows
+        place = {id: row for row, id in enumerate(part.ids)}
+        kept = trained[[place[id] for id in rows.ids]]
+        for (number, _), one in zip(columns, labels, strict=True):
+            found[number] = one, kept, n_rows
+        names.append(examples.dataset)
+        features.append(rows.features)
+        content.append(rows.content)
+        groups += rows.groups
+        n_rows += len(kept)
+    tasks = []
+    for number in range(len(targets)):
+        labels, kept, start = found[number]
+        known = np.zeros(n_rows, bool)
+        known[start : start + len(kept)] = labels.known[kept]
+        padded = np.zeros((n_rows, *labels.targets.shape[1:]), labels.targets.dtype)
+        padded[start : start + len(kept)] = labels.targets[kept]
+        tasks.append(_Target(labels.task, padded, known))
+    return _Asked(
+        " and ".join(dict.fromkeys(names)),
+        np.concatenate(features),
+        np.concatenate(content),
+        tuple(groups),
+        tuple(tasks),
+    )
+
+
+def _make_labels(examples: Examples, column: str) -> Labels:
+    is_own = column == "target" and column not in examples.columns
+    return make_labels(examples, targets=() if is_own else [column])
 
 
 def _prepared(rows: np.ndarray, fitted: np.ndarray) -> np.ndarray:
