@@ -1,105 +1,33 @@
 """The pipeline as a Prefect flow: extract what is missing, train, promote, tell.
 
-    python -m flows.pipeline --config pipeline.toml
-
-Tasks take and return plain values, and cache nothing: the feature store is the only
-cache. The run of each task is named after what it works on.
+python -m flows.pipeline --config pipeline.toml
 """
 
-import argparse
-import json
-import sys
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
-from prefect.client.schemas.objects import State, TaskRun
-from prefect.events import emit_event
+from prefect import flow
+from prefect.client.schemas.objects import State
 from prefect.states import Completed
-from prefect.tasks import Task, exponential_backoff
 
-from tl_pipeline.config import PipelineConfig, load_config
-from tl_pipeline.errors import (
-    RequestError,
-    StoreDamagedError,
-    StoreLockedError,
-    TlPipelineError,
+from flows.steps import (
+    WhenBusy,
+    call_webhook,
+    extract_features,
+    promote_head,
+    run_script,
+    tell,
+    train_heads,
 )
-from tl_pipeline.reporting.markdown import make_markdown
-from tl_pipeline.stages.pipeline import (
-    extract_step,
-    promote_step,
-    summarize,
-    train_step,
-)
-
-PAST = {"promote": "promoted", "hold": "held"}
-WhenBusy = Literal["wait", "fail", "skip"]
-
-
-def may_pass(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """Tells whether a failure may pass by itself: of a disk or a network, say.
-
-    A wrong request, a damaged store and one that another process holds do not.
-    """
-    del task, run
-    error = state.result(raise_on_failure=False)
-    lasting = (RequestError, StoreDamagedError, StoreLockedError)
-    return isinstance(error, OSError) and not isinstance(error, lasting)
-
-
-@task(
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    task_run_name="extract {config[data][source]} with {config[backbone][name]}",
-    retry_delay_seconds=exponential_backoff(backoff_factor=10),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=may_pass,
-)
-def extract_features(
-    config: dict[str, Any], when_busy: WhenBusy = "wait"
-) -> dict[str, Any] | State[Any]:
-    """Computes the rows that the stores do not hold yet."""
-    try:
-        return extract_step(config, wait=when_busy == "wait")
-    except StoreLockedError as error:
-        if when_busy != "skip":
-            raise
-        return Completed(name="Skipped", message=str(error))
-
-
-@task(
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    task_run_name="train heads on {extracted[dataset]}",
-    retry_delay_seconds=exponential_backoff(backoff_factor=10),
-    retry_jitter_factor=0.5,
-    retry_condition_fn=may_pass,
-)
-def train_heads(config: dict[str, Any], extracted: dict[str, Any]) -> dict[str, Any]:
-    """Trains heads on the stores, or finds the run that did."""
-    return train_step(config, extracted)
-
-
-@task(
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    task_run_name="promote or hold {trained[dataset]}",
-)
-def promote_head(
-    config: dict[str, Any], trained: dict[str, Any]
-) -> dict[str, Any] | None:
-    """Puts the new head in use, or keeps the one that is."""
-    return promote_step(config, trained)
+from tl_pipeline.config import PipelineConfig
+from tl_pipeline.stages.pipeline import summarize
 
 
 @flow(
     name="tl-pipeline",
     flow_run_name="{config.data.source} with {config.backbone.name}",
     persist_result=False,
+    on_failure=[call_webhook],
+    on_crashed=[call_webhook],
 )
 def pipeline(
     config: PipelineConfig, when_busy: WhenBusy = "wait", retries: int = 0
@@ -124,51 +52,8 @@ def pipeline(
         return Completed(name=extracted.name, message=extracted.message)
     trained = train_heads.with_options(retries=retries)(plain, extracted)
     promotion = promote_head(plain, trained)
-    summary = summarize(extracted, trained, promotion)
-    create_markdown_artifact(make_markdown(summary), key="run", description="The run")
-    create_table_artifact(
-        trained["candidates"], key="heads", description="The heads that were compared"
-    )
-    if promotion and not trained["reused"]:
-        _announce(trained["dataset"], promotion)
-    name, message = _end(summary)
-    return Completed(name=name, message=message, data=summary)
-
-
-def _end(summary: Mapping[str, Any]) -> tuple[str, str]:
-    """Returns the name and the message of the state in which a run ends."""
-    trained, promotion = summary["train"], summary["promotion"]
-    if trained["reused"]:
-        return "Unchanged", f"Nothing has changed since {trained['run']}."
-    if promotion is None:
-        return "Completed", f"Trained {trained['run']}."
-    return PAST[promotion["verdict"]].capitalize(), promotion["sentence"]
-
-
-def _announce(dataset: str, promotion: Mapping[str, Any]) -> None:
-    """Emits an event that automations can wait for."""
-    emit_event(
-        f"tl-pipeline.head.{PAST[promotion['verdict']]}",
-        resource={
-            "prefect.resource.id": f"tl-pipeline.head.{dataset}",
-            "prefect.resource.name": dataset,
-        },
-        payload=dict(promotion),
-    )
-
-
-def main() -> None:
-    """Runs the flow of a configuration file and writes its summary as JSON."""
-    parser = argparse.ArgumentParser(prog="flows.pipeline", description=main.__doc__)
-    parser.add_argument("--config", type=Path, required=True)
-    arguments = parser.parse_args()
-    try:
-        summary = pipeline(load_config(arguments.config))
-    except TlPipelineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(error.exit_code)
-    json.dump(summary, sys.stdout, indent=2)
+    return tell(summarize(extracted, trained, promotion))
 
 
 if __name__ == "__main__":
-    main()
+    run_script(pipeline, "flows.pipeline")

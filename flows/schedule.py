@@ -2,8 +2,9 @@
 
 import os
 from collections.abc import Callable
+from typing import Any
 
-from prefect import serve
+from prefect import Flow, serve
 from prefect.client.schemas.objects import (
     ConcurrencyLimitConfig,
     ConcurrencyLimitStrategy,
@@ -13,7 +14,9 @@ from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 
+from flows.extract import extraction
 from flows.pipeline import pipeline
+from flows.train import training
 from tl_pipeline.config import PipelineConfig
 from tl_pipeline.errors import RequestError, shorten
 
@@ -22,6 +25,12 @@ from tl_pipeline.errors import RequestError, shorten
 ONE_AT_A_TIME = ConcurrencyLimitConfig(
     limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
 )
+# What can be scheduled, and what each run of it is asked for besides.
+FLOWS: dict[str, tuple[Flow[..., Any], dict[str, Any]]] = {
+    "all": (pipeline, {"when_busy": "skip"}),
+    "extract": (extraction, {"when_busy": "skip"}),
+    "train": (training, {}),
+}
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cron": Cron,
     "interval": Interval,
@@ -32,6 +41,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
 def deploy(
     config: PipelineConfig,
     *,
+    stage: str,
     name: str,
     kind: str,
     when: str | float,
@@ -48,7 +58,8 @@ def deploy(
 
     Args:
       config: What each run is asked for.
-      name: Of the deployment; the flow is `tl-pipeline`.
+      stage: One of `FLOWS`: what is run.
+      name: Of the deployment.
       kind: One of `SCHEDULES`.
       when: What its schedule takes: a cron line, seconds, or a recurrence rule.
       timezone: IANA's name of it, such as `Europe/Berlin`; the server's by default.
@@ -67,15 +78,12 @@ def deploy(
             "--host 127.0.0.1`, and set PREFECT_API_URL=http://127.0.0.1:4200/api."
         )
     try:
-        deployment = pipeline.to_deployment(
+        flow, asked = FLOWS[stage]
+        deployment = flow.to_deployment(
             name,
             schedule=SCHEDULES[kind](when, timezone=timezone, active=not paused),
             concurrency_limit=ONE_AT_A_TIME,
-            parameters={
-                "config": config.to_json(),
-                "when_busy": "skip",
-                "retries": retries,
-            },
+            parameters={"config": config.to_json(), "retries": retries, **asked},
             work_pool_name=work_pool,
             job_variables={"working_dir": os.getcwd()} if work_pool else None,
             entrypoint_type=EntrypointType.MODULE_PATH,

@@ -131,6 +131,9 @@ class RunConfig(Section):
     """Where runs are kept."""
 
     root: Name = Field("runs", description="the folder that holds the runs")
+    failure_webhook: Name | None = Field(
+        None, description="a Prefect Webhook block that is told of a failed run"
+    )
 
 
 class PipelineConfig(Section):

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -15,6 +15,7 @@ from tl_pipeline.errors import RequestError
 def schedule(
     config: Path = Path("pipeline.toml"),
     *,
+    stage: Literal["all", "extract", "train"] = "all",
     cron: str | None = None,
     interval: float | None = None,
     rrule: str | None = None,
@@ -31,6 +32,7 @@ def schedule(
 
     Args:
       config: The pipeline.toml, as it is now; schedule again when it has changed.
+      stage: all of it; or extract or train alone, each for a pool of its own.
       cron: A cron line: "0 3 * * *" is every night at three.
       interval: Seconds from one run to the next.
       rrule: A recurrence rule of iCalendar: "FREQ=WEEKLY;BYDAY=SU".
@@ -54,17 +56,19 @@ def schedule(
 
     ((kind, when),) = asked.items()
     named = name or config.stem
+    flow = "tl-pipeline" if stage == "all" else f"tl-pipeline-{stage}"
     console = Console(as_json=False)
     times = f"{kind} {when}{f' ({timezone})' if timezone else ''}"
     times += ", paused" if pause else ""
     if work_pool is None:
         console.say(
-            f"Serving tl-pipeline/{named}, {times}, here in the foreground: the runs "
+            f"Serving {flow}/{named}, {times}, here in the foreground: the runs "
             "end with this command, by Ctrl-C.",
-            f"One at once: prefect deployment run tl-pipeline/{named}",
+            f"One at once: prefect deployment run {flow}/{named}",
         )
     deploy(
         options,
+        stage=stage,
         name=named,
         kind=kind,
         when=when,
@@ -75,7 +79,7 @@ def schedule(
     )
     if work_pool is not None:
         console.say(
-            f"Deployed tl-pipeline/{named}, {times}, to the work pool "
+            f"Deployed {flow}/{named}, {times}, to the work pool "
             f"{work_pool}. Its workers need tl-pipeline installed: "
             f"prefect worker start --pool {work_pool}"
         )

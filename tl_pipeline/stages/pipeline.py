@@ -17,6 +17,7 @@ from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.baselines import load_baselines
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.extraction import check_failures
+from tl_pipeline.stages.handover import leave_extracted
 from tl_pipeline.stages.plan import PlanReport, plan
 from tl_pipeline.stages.promote import promote
 from tl_pipeline.stages.train import train
@@ -38,7 +39,9 @@ def extract_step(config: Mapping[str, Any], *, wait: bool = True) -> dict[str, A
     options = make_config(config, where="of this pipeline")
     report = extract(**_request(options), wait=wait, progress=current_progress())
     check_failures(report, options.data.max_failures)
-    return report.to_json()
+    extracted = report.to_json()
+    leave_extracted(options, extracted)
+    return extracted
 
 
 def plan_step(
