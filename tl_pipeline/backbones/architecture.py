@@ -43,6 +43,10 @@ class Architecture:
         `file`, `source_dataset`, `license`, `url`.
       bundled: Weights that come with this package; None if none do.
       how_to_get: A sentence: which file to bring where `bundled` is None.
+      layout_settings: What weights of a layout were trained with, as an epsilon, where
+        that is no default: settings, for whoever asks for none.
+      first_kernel: The parameter whose last but one axis is the image's channels, of
+        networks that have the setting `channels`.
     """
 
     name: str
@@ -57,6 +61,10 @@ class Architecture:
     preprocesses: Mapping[str, ImagePreprocess] = dataclasses.field(
         default_factory=dict
     )
+    layout_settings: Mapping[str, Mapping[str, Json]] = dataclasses.field(
+        default_factory=dict
+    )
+    first_kernel: str = ""
 
     @property
     def what(self) -> str:
@@ -110,3 +118,17 @@ def check_input_size(name: str, size: Json, *, least: int) -> int:
             f"{MAX_INPUT}."
         )
     return size
+
+
+def check_epsilon(name: str, epsilon: Json) -> float:
+    """Returns the setting `epsilon`, which is added to variances.
+
+    Raises:
+      BackboneError: It is not from 0 to below 1.
+    """
+    if not (isinstance(epsilon, float) and 0 <= epsilon < 1):
+        raise BackboneError(
+            f"Asked for {name} with epsilon = {epsilon}; it takes 0 to below 1, as in "
+            "epsilon = 1e-5."
+        )
+    return epsilon

@@ -26,6 +26,7 @@ from tl_pipeline.backbones.parameters import (
     set_parameters,
     split_classifier,
 )
+from tl_pipeline.backbones.standardized import standardize_kernels
 from tl_pipeline.digest import Json
 from tl_pipeline.spec import Feature, ImagePreprocess
 
@@ -70,6 +71,7 @@ class NetworkBackbone:
         self._shapes = _output_shapes(network, self.preprocess)
         set_parameters(network, parameters)
         fold_batch_norms(network)
+        standardize_kernels(network)
         self._graph, state = nnx.split(network)
         self._state = cast_floats(state, compute_dtype)
 

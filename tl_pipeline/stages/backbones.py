@@ -86,6 +86,10 @@ def load_backbone(
     loaded = load_tensors(file)
     view, layout, rules = _choose_layout(architecture, loaded)
     tensors = apply_view(loaded, view)
+    implied = architecture.layout_settings.get(layout, {})
+    if implied:
+        chosen = {**implied, **(settings or {})}
+        architecture = make_architecture(name, settings=chosen)
     usual = architecture.preprocesses.get(layout, architecture.preprocess)
     preprocess = read_preprocess(file, usual)
     architecture = dataclasses.replace(architecture, preprocess=preprocess)

@@ -22,7 +22,7 @@ def draw_tensor(name: str, shape: tuple[int, ...], gain: float) -> np.ndarray:
     if len(shape) > 1:
         fan_in = np.prod(shape[1:])  # [D, C, H, W]
         values = (uniform - 0.5) * np.sqrt(12 * gain / fan_in)
-    elif name.endswith(("running_var", "weight")):  # a BatchNorm's
+    elif name.endswith(("running_var", "weight", "gamma")):  # a BatchNorm's
         values = uniform + 0.5
     else:
         values = (uniform - 0.5) * 1.2

@@ -9,14 +9,14 @@ weights drawn by `drawing.py`.
 
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import drawing
 import numpy as np
-import timm
 import torch
-import torchvision
+from torch_oracles import timm, torchvision
 
 HERE = Path(__file__).parent
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -67,6 +67,8 @@ DENSE |= {f"block{i}": f"features.denseblock{i}" for i in (1, 4)}
 INCEPTION = {"stem": "<Mixed_5b", "mixed0": "Mixed_5b", "mixed5": "Mixed_6c"}
 INCEPTION |= {"pool": "avgpool", "logits": "fc"}
 HALF = (0.5, 0.5, 0.5)
+BIT = {f"stage{i + 1}": f"stages.{i}" for i in range(4)}
+BIT |= {"stem": "stem.conv", "pool": "norm", "logits": "head.fc"}
 
 CASES = {
     "torchvision-resnet18": Case(64, RESNET),
@@ -92,6 +94,9 @@ CASES = {
     "timm-tf_efficientnetv2_s": Case(64, TIMM, HALF, HALF, gain=1),
     "torchvision-densenet121": Case(64, DENSE),
     "torchvision-inception_v3": Case(75, INCEPTION, HALF, HALF),
+    # Small kernels, whose epsilon shows.
+    "timm-bit_r50x1": Case(64, BIT, HALF, HALF, gain=1e-4),
+    "google-bit_r50x1": Case(64, BIT, HALF, HALF, gain=1e-4),
     "timm-inception_v3": Case(75, INCEPTION | {"pool": "<fc"}, HALF, HALF),
 }
 NAMES = (
@@ -122,14 +127,26 @@ NAMES = (
     "timm-densenet121",
     "torchvision-inception_v3",
     "timm-inception_v3",
+    *("timm-bit_r50x1", "timm-bit_r101x1", "google-bit_r50x1"),
 )
+# timm's names of what has another one here.
+TIMM_NAMES = {
+    "bit_r50x1": "resnetv2_50x1_bit",
+    "bit_r101x1": "resnetv2_101x1_bit",
+}
+GOOGLE_EPSILON = 1e-10  # of standardized kernels, where timm has 1e-8
 
 
 def make_network(name: str) -> torch.nn.Module:
     """Returns the network of LAYOUT-NAME, untrained."""
     library, _, network = name.partition("-")
-    if library == "timm":
-        return timm.create_model(network).eval()
+    if library in ("timm", "google"):
+        network = TIMM_NAMES.get(network, network)
+        made = timm.create_model(network, num_classes=1000).eval()
+        for module in made.modules():
+            if library == "google" and isinstance(module, timm.layers.StdConv2d):
+                module.eps = GOOGLE_EPSILON
+        return made
     options = {"init_weights": False} if network == "inception_v3" else {}
     return torchvision.models.get_model(network, weights=None, **options).eval()
 
@@ -160,27 +177,67 @@ def run(network: torch.nn.Module, case: Case) -> dict[str, np.ndarray]:
     return outputs
 
 
+def tensor_shapes(name: str, network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Returns the names and shapes of the tensors in the file of LAYOUT-NAME."""
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    if not name.startswith("google-"):
+        return shapes
+    names = {"stem.conv": "root_block/standardized_conv2d", "norm": "group_norm"}
+    names |= {"head.fc": "head/conv2d"}
+    for i, stage in enumerate(network.stages):
+        for j in range(len(stage.blocks)):
+            theirs, unit = f"stages.{i}.blocks.{j}", f"block{i + 1}/unit{j + 1:02d}"
+            names[f"{theirs}.downsample.conv"] = f"{unit}/a/proj/standardized_conv2d"
+            for n, part in enumerate("abc", start=1):
+                names[f"{theirs}.norm{n}"] = f"{unit}/{part}/group_norm"
+                names[f"{theirs}.conv{n}"] = f"{unit}/{part}/standardized_conv2d"
+    google = {}
+    for key, shape in shapes.items():
+        module, _, leaf = key.rpartition(".")
+        leaves = {"weight": "kernel", "bias": "bias"}
+        if "norm" in module:
+            leaves = {"weight": "gamma", "bias": "beta"}
+        shape = (*shape[2:], shape[1], shape[0]) if len(shape) == 4 else shape
+        google[f"resnet/{names[module]}/{leaves[leaf]}"] = shape
+    return google
+
+
+def load_tensors(
+    name: str, network: torch.nn.Module, tensors: dict[str, np.ndarray]
+) -> None:
+    """Sets all weights of a network from the tensors of the file of LAYOUT-NAME."""
+    if name.startswith("google-"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "weights.npz")
+            np.savez(path, **tensors)
+            network.load_pretrained(str(path))
+        return
+    network.load_state_dict(
+        {key: torch.from_numpy(np.asarray(value)) for key, value in tensors.items()}
+    )
+
+
 def main(names: list[str]) -> None:
     """Writes the files of these names; of all, if there are none."""
     for name in names or NAMES:
         network = make_network(name)
-        state = network.state_dict()
-        shapes = [[key, list(value.shape)] for key, value in state.items()]
+        shapes = tensor_shapes(name, network)
         outputs: dict[str, np.ndarray] = {}
         if name in CASES:
-            drawn = {
-                key: torch.from_numpy(
-                    np.asarray(
-                        drawing.draw_tensor(key, tuple(value.shape), CASES[name].gain)
-                    )
-                )
-                for key, value in state.items()
-            }
-            network.load_state_dict(drawn)
-            outputs = run(network, CASES[name])
-            outputs["size"] = np.array(CASES[name].size)
-            outputs["gain"] = np.array(CASES[name].gain)
-        text = np.frombuffer(json.dumps(shapes).encode(), np.uint8)
+            case = CASES[name]
+            load_tensors(
+                name,
+                network,
+                {
+                    key: drawing.draw_tensor(key, shape, case.gain)
+                    for key, shape in shapes.items()
+                },
+            )
+            outputs = run(network, case)
+            outputs["size"] = np.array(case.size)
+            outputs["gain"] = np.array(case.gain)
+        listed = [[key, list(shape)] for key, shape in shapes.items()]
+        text = np.frombuffer(json.dumps(listed).encode(), np.uint8)
         np.savez_compressed(HERE / f"{name}.npz", tensors=text, **outputs)
 
 
