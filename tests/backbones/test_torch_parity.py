@@ -1,6 +1,7 @@
 """torchvision's and timm's networks: golden files that golden/make_torch.py wrote."""
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tl_pipeline.weights.merge import TRANSFORMS
 GOLDEN = Path(__file__).parent / "golden"
 TOLERANCE = 1e-4  # of the largest value: float32 through a hundred layers
 SLOW = pytest.mark.slow
+HEADER = struct.pack("<3iq", 0, 2, 0, 32013312)  # of Darknet: version, images seen
 
 # Ours, where another backbone of that name is Keras'.
 OURS = {"mobilenet_v2": "mobilenetv2_100"}
@@ -31,6 +33,7 @@ RUN = [
     ("torchvision-mobilenet_v3_small", "mobilenet_v3_small", None),
     ("torchvision-efficientnet_b0", "efficientnet_b0", None),
     ("google-bit_r50x1", "bit_r50x1", None),
+    ("darknet-darknet53", "darknet53", None),
     *(
         pytest.param(f"{library}-{name}", OURS.get(name, name), None, marks=SLOW)
         for library, name in (
@@ -53,11 +56,20 @@ RUN = [
             ("torchvision", "inception_v3"),
             ("timm", "inception_v3"),
             ("timm", "bit_r50x1"),
+            ("timm", "darknet53"),
         )
     ),
 ]
 # Every golden file; by default the small ones, for a network takes a second to trace.
-SMALL = ("resnet18", "bit_r50x1", "vgg16_bn", "squeezenet1_1", "alexnet", "v3_small")
+SMALL = (
+    "resnet18",
+    "bit_r50x1",
+    "darknet53",
+    "vgg16_bn",
+    "squeezenet1_1",
+    "alexnet",
+    "v3_small",
+)
 NAMED = [
     pytest.param(
         path.stem,
@@ -85,6 +97,10 @@ def test_every_output_is_that_of_pytorch(drawing, tmp_path, file, backbone, with
     if file.startswith("google-"):
         path = tmp_path / "model.npz"
         np.savez(path, **drawn)
+    elif file.startswith("darknet-"):  # its order is that of the golden names
+        path = tmp_path / "model.weights"
+        parts = [HEADER, *(drawn[name].tobytes() for name in tensors)]
+        path.write_bytes(b"".join(parts))
     else:
         save_file(drawn, path)
     loaded = load_backbone(backbone, weights=path, settings={"input_size": size})

@@ -27,7 +27,7 @@ from tl_pipeline.weights.source import (
 from tl_pipeline.weights.tensors import Tensors
 from tl_pipeline.weights.unwrap import View, apply_view, list_views
 
-_FORMATS_OF_ONE_LAYOUT = ("keras-h5", "keras-weights-h5", "google-npz")
+_FORMATS_OF_ONE_LAYOUT = ("keras-h5", "keras-weights-h5", "google-npz", "darknet")
 OWN_LAYOUT = "tl-pipeline"  # parameters under this package's names
 
 

@@ -24,6 +24,10 @@ def draw_tensor(name: str, shape: tuple[int, ...], gain: float) -> np.ndarray:
         values = (uniform - 0.5) * np.sqrt(12 * gain / fan_in)
     elif name.endswith(("running_var", "weight", "gamma")):  # a BatchNorm's
         values = uniform + 0.5
+    elif name.endswith(".var"):  # Darknet's: small, for its epsilon is
+        values = (uniform + 0.5) * 1e-6
+    elif name.endswith(".mean"):
+        values = (uniform - 0.5) * 1.2e-3
     else:
         values = (uniform - 0.5) * 1.2
     return values.astype(np.float32)

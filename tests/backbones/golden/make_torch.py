@@ -7,6 +7,7 @@ shapes of the network's tensors, and for those in CASES samples of its outputs, 
 weights drawn by `drawing.py`.
 """
 
+import functools
 import json
 import sys
 import tempfile
@@ -69,6 +70,8 @@ INCEPTION |= {"pool": "avgpool", "logits": "fc"}
 HALF = (0.5, 0.5, 0.5)
 BIT = {f"stage{i + 1}": f"stages.{i}" for i in range(4)}
 BIT |= {"stem": "stem.conv", "pool": "norm", "logits": "head.fc"}
+DARKNET = {f"stage{i + 1}": f"stages.{i}" for i in range(5)}
+DARKNET |= {"stem": "stem", "pool": "<head.fc", "logits": "head.fc"}
 
 CASES = {
     "torchvision-resnet18": Case(64, RESNET),
@@ -97,6 +100,9 @@ CASES = {
     # Small kernels, whose epsilon shows.
     "timm-bit_r50x1": Case(64, BIT, HALF, HALF, gain=1e-4),
     "google-bit_r50x1": Case(64, BIT, HALF, HALF, gain=1e-4),
+    "timm-darknet53": Case(64, DARKNET),
+    # Small values, whose epsilon shows.
+    "darknet-darknet53": Case(64, DARKNET, (0, 0, 0), (1, 1, 1), gain=1.5e-6),
     "timm-inception_v3": Case(75, INCEPTION | {"pool": "<fc"}, HALF, HALF),
 }
 NAMES = (
@@ -128,6 +134,7 @@ NAMES = (
     "torchvision-inception_v3",
     "timm-inception_v3",
     *("timm-bit_r50x1", "timm-bit_r101x1", "google-bit_r50x1"),
+    *("timm-darknet53", "darknet-darknet53"),
 )
 # timm's names of what has another one here.
 TIMM_NAMES = {
@@ -140,12 +147,14 @@ GOOGLE_EPSILON = 1e-10  # of standardized kernels, where timm has 1e-8
 def make_network(name: str) -> torch.nn.Module:
     """Returns the network of LAYOUT-NAME, untrained."""
     library, _, network = name.partition("-")
-    if library in ("timm", "google"):
+    if library in ("timm", "google", "darknet"):
         network = TIMM_NAMES.get(network, network)
         made = timm.create_model(network, num_classes=1000).eval()
         for module in made.modules():
             if library == "google" and isinstance(module, timm.layers.StdConv2d):
                 module.eps = GOOGLE_EPSILON
+            if library == "darknet" and isinstance(module, torch.nn.BatchNorm2d):
+                module.forward = functools.partial(darknet_norm, module)
         return made
     options = {"init_weights": False} if network == "inception_v3" else {}
     return torchvision.models.get_model(network, weights=None, **options).eval()
@@ -177,11 +186,8 @@ def run(network: torch.nn.Module, case: Case) -> dict[str, np.ndarray]:
     return outputs
 
 
-def tensor_shapes(name: str, network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
-    """Returns the names and shapes of the tensors in the file of LAYOUT-NAME."""
-    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    if not name.startswith("google-"):
-        return shapes
+def name_for_google(network: torch.nn.Module) -> dict[str, str]:
+    """Returns timm's name of each tensor of a BiT by that in Google's file."""
     names = {"stem.conv": "root_block/standardized_conv2d", "norm": "group_norm"}
     names |= {"head.fc": "head/conv2d"}
     for i, stage in enumerate(network.stages):
@@ -191,15 +197,45 @@ def tensor_shapes(name: str, network: torch.nn.Module) -> dict[str, tuple[int, .
             for n, part in enumerate("abc", start=1):
                 names[f"{theirs}.norm{n}"] = f"{unit}/{part}/group_norm"
                 names[f"{theirs}.conv{n}"] = f"{unit}/{part}/standardized_conv2d"
-    google = {}
-    for key, shape in shapes.items():
+    named = {}
+    for key in network.state_dict():
         module, _, leaf = key.rpartition(".")
         leaves = {"weight": "kernel", "bias": "bias"}
         if "norm" in module:
             leaves = {"weight": "gamma", "bias": "beta"}
-        shape = (*shape[2:], shape[1], shape[0]) if len(shape) == 4 else shape
-        google[f"resnet/{names[module]}/{leaves[leaf]}"] = shape
-    return google
+        named[f"resnet/{names[module]}/{leaves[leaf]}"] = key
+    return named
+
+
+def name_for_darknet(network: torch.nn.Module) -> dict[str, str]:
+    """Returns timm's name of each tensor of Darknet-53, in the order of its file."""
+    leaves = {"beta": "bn.bias", "gamma": "bn.weight", "mean": "bn.running_mean"}
+    leaves |= {"var": "bn.running_var", "kernel": "conv.weight"}
+    convs = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, timm.layers.ConvNormAct)
+    ]
+    return {
+        f"conv{i}.{ours}": f"{conv}.{theirs}"
+        for i, conv in enumerate(convs)
+        for ours, theirs in leaves.items()
+    } | {"classifier.bias": "head.fc.bias", "classifier.kernel": "head.fc.weight"}
+
+
+def tensor_shapes(name: str, network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Returns the names and shapes of the tensors in the file of LAYOUT-NAME."""
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    if name.startswith("google-"):
+        named = {new: shapes[key] for new, key in name_for_google(network).items()}
+        return {  # HWIO
+            key: (*shape[2:], shape[1], shape[0]) if len(shape) == 4 else shape
+            for key, shape in named.items()
+        }
+    if name.startswith("darknet-"):
+        named = {new: shapes[key] for new, key in name_for_darknet(network).items()}
+        return named | {"classifier.kernel": (*named["classifier.kernel"], 1, 1)}
+    return shapes
 
 
 def load_tensors(
@@ -212,9 +248,24 @@ def load_tensors(
             np.savez(path, **tensors)
             network.load_pretrained(str(path))
         return
-    network.load_state_dict(
-        {key: torch.from_numpy(np.asarray(value)) for key, value in tensors.items()}
+    state = {key: torch.from_numpy(np.asarray(a)) for key, a in tensors.items()}
+    if name.startswith("darknet-"):
+        names = name_for_darknet(network)
+        state = {names[key]: value for key, value in state.items()}
+        state["head.fc.weight"] = state["head.fc.weight"].flatten(1)
+        network.load_state_dict(state, strict=False)  # without counts of batches
+        return
+    network.load_state_dict(state)
+
+
+def darknet_norm(norm: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Normalizes as Darknet's normalize_cpu does, and then activates."""
+    mean, deviation, gamma, beta = (
+        values.reshape(1, -1, 1, 1)
+        for values in (norm.running_mean, norm.running_var**0.5, norm.weight, norm.bias)
     )
+    x = (x - mean) / (deviation + 0.000001) * gamma + beta
+    return torch.nn.functional.leaky_relu(x, 0.1)
 
 
 def main(names: list[str]) -> None:
