@@ -74,9 +74,20 @@ class Architecture:
 
 
 def fill_settings(
-    name: str, settings: Mapping[str, Json] | None, defaults: Mapping[str, Json]
+    name: str,
+    settings: Mapping[str, Json] | None,
+    defaults: Mapping[str, Json],
+    *,
+    later: Mapping[str, Json] | None = None,
 ) -> dict[str, Json]:
     """Returns settings with defaults filled in, each of its default's type.
+
+    Args:
+      name: The backbone's.
+      settings: What was asked for.
+      defaults: Of all settings.
+      later: Of settings that came after stores were made, which name none of them:
+        left out where they are the default.
 
     Raises:
       BackboneError: A setting is unknown or of another type.
@@ -84,8 +95,11 @@ def fill_settings(
     Example:
       >>> fill_settings("net", {"width": 1}, {"width": 0.5, "depth": 3})
       {'width': 1.0, 'depth': 3}
+      >>> fill_settings("net", {}, {"depth": 3}, later={"channels": 3})
+      {'depth': 3}
     """
-    filled = dict(defaults)
+    filled, later = dict(defaults), later or {}
+    defaults = {**defaults, **later}
     for key, value in (settings or {}).items():
         if key not in defaults:
             close = difflib.get_close_matches(key, defaults, n=1)
@@ -103,7 +117,11 @@ def fill_settings(
                 f"as in {key} = {defaults[key]!r}."
             )
         filled[key] = value
-    return filled
+    return {
+        key: value
+        for key, value in filled.items()
+        if key not in later or value != later[key]
+    }
 
 
 def check_input_size(name: str, size: Json, *, least: int) -> int:
@@ -132,3 +150,17 @@ def check_epsilon(name: str, epsilon: Json) -> float:
             "epsilon = 1e-5."
         )
     return epsilon
+
+
+def check_channels(name: str, channels: Json) -> int:
+    """Returns the setting `channels`: 3 of color images, 1 of gray ones.
+
+    Raises:
+      BackboneError: It is another number.
+    """
+    if channels not in (1, 3) or not isinstance(channels, int):
+        raise BackboneError(
+            f"Asked for {name} with channels = {channels}; it takes 3, of color "
+            "images, or 1, of gray ones."
+        )
+    return channels

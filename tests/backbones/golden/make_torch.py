@@ -18,6 +18,7 @@ import drawing
 import numpy as np
 import torch
 from torch_oracles import timm, torchvision
+from torchvision.models import detection
 
 HERE = Path(__file__).parent
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -72,6 +73,9 @@ BIT = {f"stage{i + 1}": f"stages.{i}" for i in range(4)}
 BIT |= {"stem": "stem.conv", "pool": "norm", "logits": "head.fc"}
 DARKNET = {f"stage{i + 1}": f"stages.{i}" for i in range(5)}
 DARKNET |= {"stem": "stem", "pool": "<head.fc", "logits": "head.fc"}
+BODY = "backbone.body"
+DETECTOR = {"stem": f"{BODY}.relu", "pool": f"{BODY}.layer4"}
+DETECTOR |= {f"stage{i}": f"{BODY}.layer{i}" for i in (1, 2, 3, 4)}
 
 CASES = {
     "torchvision-resnet18": Case(64, RESNET),
@@ -103,6 +107,7 @@ CASES = {
     "timm-darknet53": Case(64, DARKNET),
     # Small values, whose epsilon shows.
     "darknet-darknet53": Case(64, DARKNET, (0, 0, 0), (1, 1, 1), gain=1.5e-6),
+    "detector-resnet50": Case(64, DETECTOR, gain=1.5e-4),
     "timm-inception_v3": Case(75, INCEPTION | {"pool": "<fc"}, HALF, HALF),
 }
 NAMES = (
@@ -134,7 +139,7 @@ NAMES = (
     "torchvision-inception_v3",
     "timm-inception_v3",
     *("timm-bit_r50x1", "timm-bit_r101x1", "google-bit_r50x1"),
-    *("timm-darknet53", "darknet-darknet53"),
+    *("timm-darknet53", "darknet-darknet53", "detector-resnet50"),
 )
 # timm's names of what has another one here.
 TIMM_NAMES = {
@@ -155,6 +160,15 @@ def make_network(name: str) -> torch.nn.Module:
                 module.eps = GOOGLE_EPSILON
             if library == "darknet" and isinstance(module, torch.nn.BatchNorm2d):
                 module.forward = functools.partial(darknet_norm, module)
+        return made
+    if library == "detector":  # as its first weights are loaded
+        body = detection.backbone_utils.resnet_fpn_backbone(
+            backbone_name=network,
+            weights=None,
+            norm_layer=torchvision.ops.FrozenBatchNorm2d,
+        )
+        made = detection.FasterRCNN(body, num_classes=91).eval()
+        detection._utils.overwrite_eps(made, 0.0)
         return made
     options = {"init_weights": False} if network == "inception_v3" else {}
     return torchvision.models.get_model(network, weights=None, **options).eval()
@@ -181,6 +195,8 @@ def run(network: torch.nn.Module, case: Case) -> dict[str, np.ndarray]:
         network.get_submodule(module.lstrip("<")).register_forward_hook(hook)
     images = drawing.draw_images(case.size).astype(np.float32) / 255
     images = (images - np.float32(case.mean)) / np.float32(case.std)
+    if hasattr(network, "roi_heads"):
+        network = network.get_submodule(BODY)
     with torch.inference_mode():
         network(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
     return outputs
