@@ -22,7 +22,13 @@ HEADER = struct.pack("<3iq", 0, 2, 0, 32013312)  # of Darknet: version, images s
 # Ours, where another backbone of that name is Keras'.
 OURS = {"mobilenet_v2": "mobilenetv2_100"}
 # The name of the published file, without its suffix, by the golden file.
-PUBLISHED = {"detector-resnet50": "fasterrcnn_resnet50_fpn_coco-258fb6c6"}
+XRAYS = "nih-pc-chex-mimic_ch-google-openi-kaggle-densenet121"
+PUBLISHED = {
+    "detector-resnet50": "fasterrcnn_resnet50_fpn_coco-258fb6c6",
+    "gray-densenet121": f"{XRAYS}-d121-tw-lr001-rot45-tr15-sc15-seed0-best",
+}
+
+GRAY = {"channels": 1}
 
 # Of the golden network, where the published files have a large head.
 OTHER_CLASSES = {"bit_r50x1": 1000, "bit_r101x1": 1000}
@@ -38,6 +44,7 @@ RUN = [
     ("google-bit_r50x1", "bit_r50x1", None),
     ("darknet-darknet53", "darknet53", None),
     ("detector-resnet50", "resnet50", None),
+    pytest.param("gray-densenet121", "densenet121", None, marks=SLOW),
     *(
         pytest.param(f"{library}-{name}", OURS.get(name, name), None, marks=SLOW)
         for library, name in (
@@ -115,7 +122,8 @@ def test_every_output_is_that_of_pytorch(drawing, tmp_path, file, backbone, with
             name: golden[name] for name in golden.keys() - set(CLASSIFIER_OUTPUTS)
         }
     assert golden.keys() <= loaded.feature_shapes().keys()
-    outputs = loaded.make_forward(list(golden))(drawing.draw_images(size))
+    images = drawing.draw_images(size)[..., : loaded.preprocess.channels]
+    outputs = loaded.make_forward(list(golden))(images)
     for name, theirs in golden.items():
         ours = drawing.sample(np.asarray(outputs[name]))
         assert np.std(theirs[:-1]) > 1e-3 * theirs[-1], f"{name} says nothing"
@@ -128,7 +136,10 @@ def test_every_tensor_of_the_published_layout_has_its_place(file, backbone):
     tensors, _ = read_golden(file)
     architecture = make_architecture(backbone)
     classes = OTHER_CLASSES.get(backbone, architecture.classes)
-    classes = None if file.startswith("detector-") else classes
+    if file.startswith("detector-"):
+        classes = None
+    if file.startswith("gray-"):
+        architecture, classes = make_architecture(backbone, settings=GRAY), 18
     shapes = network_shapes(architecture, classes)
     rules = max(
         architecture.key_rules.values(),

@@ -78,6 +78,8 @@ def test_an_epsilon_of_its_own_is_a_setting_and_the_usual_one_is_none(
     tensors, backbone, tmp_path
 ):
     assert backbone.settings == {"input_size": 224}
+    usual = make_architecture("resnet18", settings={"epsilon": 1e-5, "channels": 3})
+    assert usual.settings == backbone.settings
     path = save(tmp_path / "w.safetensors", tensors)
     other = load_backbone("resnet18", weights=path, settings={"epsilon": 0.0})
     assert other.settings == {"input_size": 224, "epsilon": 0.0}

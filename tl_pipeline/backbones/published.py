@@ -90,6 +90,7 @@ def gray_preprocess(size: int, *, crop: float = 0.875) -> ImagePreprocess:
         scale=1 / 255,
         mean=(round(sum(_IMAGENET_MEAN) / 3, 4),),
         std=(round(sum(_IMAGENET_STD) / 3, 4),),
+        decoder="pillow-16",
     )
 
 

@@ -241,9 +241,12 @@ def _find_published(
 
 
 def _table(value: Json) -> dict[str, Any]:
-    """Returns a table of the published facts, its lists as tuples."""
+    """Returns a table of the published facts, its lists as tuples, "none" as None."""
     table = value if isinstance(value, Mapping) else {}
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+    return {
+        key: None if item == "none" else tuple(item) if isinstance(item, list) else item
+        for key, item in table.items()
+    }
 
 
 def _describe_origin(

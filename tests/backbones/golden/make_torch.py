@@ -108,6 +108,7 @@ CASES = {
     # Small values, whose epsilon shows.
     "darknet-darknet53": Case(64, DARKNET, (0, 0, 0), (1, 1, 1), gain=1.5e-6),
     "detector-resnet50": Case(64, DETECTOR, gain=1.5e-4),
+    "gray-densenet121": Case(64, DENSE, (0.5,), (1 / 2048,), gain=1),
     "timm-inception_v3": Case(75, INCEPTION | {"pool": "<fc"}, HALF, HALF),
 }
 NAMES = (
@@ -140,6 +141,7 @@ NAMES = (
     "timm-inception_v3",
     *("timm-bit_r50x1", "timm-bit_r101x1", "google-bit_r50x1"),
     *("timm-darknet53", "darknet-darknet53", "detector-resnet50"),
+    "gray-densenet121",
 )
 # timm's names of what has another one here.
 TIMM_NAMES = {
@@ -170,6 +172,10 @@ def make_network(name: str) -> torch.nn.Module:
         made = detection.FasterRCNN(body, num_classes=91).eval()
         detection._utils.overwrite_eps(made, 0.0)
         return made
+    if library == "gray":  # as torchxrayvision has it
+        made = torchvision.models.get_model(network, weights=None, num_classes=18)
+        made.features.conv0 = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+        return made.eval()
     options = {"init_weights": False} if network == "inception_v3" else {}
     return torchvision.models.get_model(network, weights=None, **options).eval()
 
@@ -194,6 +200,7 @@ def run(network: torch.nn.Module, case: Case) -> dict[str, np.ndarray]:
         hook = keep(name, module.startswith("<"))
         network.get_submodule(module.lstrip("<")).register_forward_hook(hook)
     images = drawing.draw_images(case.size).astype(np.float32) / 255
+    images = images[..., : len(case.mean)]
     images = (images - np.float32(case.mean)) / np.float32(case.std)
     if hasattr(network, "roi_heads"):
         network = network.get_submodule(BODY)
