@@ -1,13 +1,15 @@
 """ResNets in files of other shapes: detectors, numbered modules, gray images."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tl_pipeline.backbones.network import network_shapes
+from tl_pipeline.backbones.network import network_shapes, normalize
 from tl_pipeline.backbones.registry import make_architecture
 from tl_pipeline.errors import BackboneError, WeightsError
-from tl_pipeline.stages.backbones import _find_published, load_backbone
+from tl_pipeline.stages.backbones import _find_published, _table, load_backbone
 from tl_pipeline.weights.reading import load_tensors
 
 NUMBERS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
@@ -123,3 +125,35 @@ def test_a_kernel_of_one_channel_makes_a_network_of_gray_images(
     assert backbone.preprocess.input_shape == (224, 224, 3)
     with pytest.raises(BackboneError, match="it takes 3, of color images, or 1"):
         make_architecture("resnet18", settings={"channels": 2})
+
+
+def test_radimagenet_prepares_images_as_its_own_examples_do(tmp_path):
+    architecture = make_architecture("resnet50")
+    shapes = network_shapes(architecture, None)
+    zeros = {
+        f"backbone.{source}": np.zeros(
+            (shapes[target][-1:] + shapes[target][-2:-1] + shapes[target][:-2])
+            if len(shapes[target]) == 4
+            else shapes[target],
+            np.float32,
+        )
+        for source, target, _ in architecture.key_rules["torch-sequential"]
+        if target
+    }
+    path = save(tmp_path / "ResNet50.safetensors", zeros)
+    images = np.random.default_rng(0).integers(0, 256, (1, 2, 2, 3), np.uint8)
+    found = load_backbone("resnet50", weights=path)
+    assert found.preprocess.color == "bgr" and found.preprocess.dtype == "uint16"
+    assert "RadImageNet" in str(found.weights_origin["source_dataset"])
+    theirs = (images - 127.5) * 2 / 255
+    ours = normalize(images.astype(np.uint16) * 257, found.preprocess)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_radimagenet_of_keras_is_kerass_way_by_255():
+    architecture = make_architecture("keras_resnet50")
+    (facts,) = (c for c in architecture.checkpoints if "preprocess" in c)
+    said = dataclasses.replace(architecture.preprocess, **_table(facts["preprocess"]))
+    images = np.random.default_rng(0).integers(0, 256, (1, 2, 2, 3), np.uint8)
+    theirs = np.asarray(normalize(images, architecture.preprocess)) / 255
+    np.testing.assert_allclose(normalize(images, said), theirs, atol=1e-6)
