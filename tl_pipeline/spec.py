@@ -14,6 +14,8 @@ from tl_pipeline.errors import BackboneError, ConfigError, SpecMismatchError
 
 SCHEMA_VERSION = 1
 POOLINGS = ("avg", "max", "flatten", "none")
+DEEP = "pillow-16"  # the decoder that keeps 16 bits
+DECODERS = ("pillow", DEEP)
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 DECLARED = "declared"  # the kind of preprocessing that others did, by their word
 PLAIN_RECIPE = "plain"  # view 0: the example as it is
@@ -38,7 +40,8 @@ class ImagePreprocess:
       scale: Factor on the uint8 values.
       mean: One value a channel, in scaled units.
       std: One value a channel, in scaled units.
-      decoder: What turns bytes into pixels.
+      decoder: What turns bytes into pixels: `"pillow"`, 8 bits of each color, or
+        `"pillow-16"`, which keeps 16, as uint16 of 257 times the value of 8.
     """
 
     color: str
@@ -55,7 +58,7 @@ class ImagePreprocess:
         _check_choice("color", self.color, ("rgb", "bgr", "gray"))
         _check_choice("resize", self.resize, ("short", "exact", "none"))
         _check_choice("interpolation", self.interpolation, INTERPOLATIONS)
-        _check_choice("decoder", self.decoder, ("pillow",))
+        _check_choice("decoder", self.decoder, DECODERS)
         if (self.resize == "short") != (self.resize_size is not None):
             raise ConfigError(
                 f'Preprocessing has resize = "{self.resize}" and resize_size = '
@@ -76,6 +79,11 @@ class ImagePreprocess:
     def channels(self) -> int:
         """C of the input."""
         return 1 if self.color == "gray" else 3
+
+    @property
+    def dtype(self) -> str:
+        """Of the input on the host."""
+        return "uint16" if self.decoder == DEEP else "uint8"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:

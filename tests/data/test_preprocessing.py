@@ -158,8 +158,8 @@ def test_a_decoder_that_changes_one_pixel_changes_the_fingerprint(
 ):
     before = preprocessing_fingerprint(NONE)
 
-    def decode_otherwise(data: bytes) -> Image.Image:
-        image = decode_image(data).copy()
+    def decode_otherwise(data: bytes, *, deep: bool) -> Image.Image:
+        image = decode_image(data, deep=deep).copy()
         if Image.open(io.BytesIO(data)).format == kind:
             box = image.getpixel((3, 3))
             image.putpixel(
@@ -180,3 +180,53 @@ def test_the_packaged_pictures_cover_the_decoders_paths():
     assert any(picture.getexif().get(0x0112) == 6 for picture in pictures)
     assert max(min(picture.size) for picture in pictures) >= 400  # reducing shows
     assert sum(len(f.read_bytes()) for f in folder.iterdir()) < 16_000
+
+
+DEEP_16 = dataclasses.replace(in_gray(SHORT), decoder="pillow-16")
+
+
+def test_16_bits_pass_through_the_resizing():
+    rows = np.arange(4096, dtype=np.uint16).reshape(64, 64) + 1000  # 17 of 256 levels
+    image = Image.fromarray(rows)
+    deep = dataclasses.replace(DEEP_16, resize="none", resize_size=None, size=(64, 64))
+    same = preprocess_image(image, deep)
+    assert same.dtype == np.uint16
+    np.testing.assert_array_equal(same[..., 0], rows)
+    half = dataclasses.replace(deep, resize="exact", size=(32, 32))
+    small = preprocess_image(image, half)
+    means = rows.reshape(32, 2, 32, 2).mean((1, 3))
+    # Antialiasing weighs four pixels an axis; on a slope that is the mean.
+    np.testing.assert_allclose(small[1:-1, 1:-1, 0], means[1:-1, 1:-1], atol=0.51)
+
+
+def test_8_bits_are_257_times_as_much_where_16_are_wanted():
+    image = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16))
+    plain = dataclasses.replace(in_gray(NONE), size=(16, 16))
+    deep = dataclasses.replace(plain, decoder="pillow-16")
+    np.testing.assert_array_equal(
+        preprocess_image(image, deep), preprocess_image(image, plain).astype(int) * 257
+    )
+
+
+def test_deep_gray_fills_all_three_colors():
+    rows = np.arange(256, dtype=np.uint16).reshape(16, 16) * 99
+    deep = dataclasses.replace(NONE, size=(16, 16), decoder="pillow-16")
+    array = preprocess_image(Image.fromarray(rows), deep)
+    np.testing.assert_array_equal(array, np.dstack([rows] * 3))
+
+
+def test_the_fingerprint_of_a_deep_decoder_is_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    plain = dataclasses.replace(DEEP_16, decoder="pillow")
+    before = preprocessing_fingerprint(DEEP_16)
+    assert preprocessing_fingerprint(plain) != before
+
+    def decode_otherwise(data: bytes, *, deep: bool) -> Image.Image:
+        image = decode_image(data, deep=deep)
+        if image.mode == "I;16":
+            image = Image.fromarray(np.asarray(image) ^ 1)
+        return image
+
+    monkeypatch.setattr("tl_pipeline.data.preprocessing.decode_image", decode_otherwise)
+    assert preprocessing_fingerprint(DEEP_16) != before

@@ -43,6 +43,10 @@ class Architecture:
         `file`, `source_dataset`, `license`, `url`.
       bundled: Weights that come with this package; None if none do.
       how_to_get: A sentence: which file to bring where `bundled` is None.
+      layout_settings: What weights of a layout were trained with, as an epsilon, where
+        that is no default: settings, for whoever asks for none.
+      first_kernel: The parameter whose last but one axis is the image's channels, of
+        networks that have the setting `channels`.
     """
 
     name: str
@@ -57,6 +61,10 @@ class Architecture:
     preprocesses: Mapping[str, ImagePreprocess] = dataclasses.field(
         default_factory=dict
     )
+    layout_settings: Mapping[str, Mapping[str, Json]] = dataclasses.field(
+        default_factory=dict
+    )
+    first_kernel: str = ""
 
     @property
     def what(self) -> str:
@@ -66,9 +74,20 @@ class Architecture:
 
 
 def fill_settings(
-    name: str, settings: Mapping[str, Json] | None, defaults: Mapping[str, Json]
+    name: str,
+    settings: Mapping[str, Json] | None,
+    defaults: Mapping[str, Json],
+    *,
+    later: Mapping[str, Json] | None = None,
 ) -> dict[str, Json]:
     """Returns settings with defaults filled in, each of its default's type.
+
+    Args:
+      name: The backbone's.
+      settings: What was asked for.
+      defaults: Of all settings.
+      later: Of settings that came after stores were made, which name none of them:
+        left out where they are the default.
 
     Raises:
       BackboneError: A setting is unknown or of another type.
@@ -76,8 +95,11 @@ def fill_settings(
     Example:
       >>> fill_settings("net", {"width": 1}, {"width": 0.5, "depth": 3})
       {'width': 1.0, 'depth': 3}
+      >>> fill_settings("net", {}, {"depth": 3}, later={"channels": 3})
+      {'depth': 3}
     """
-    filled = dict(defaults)
+    filled, later = dict(defaults), later or {}
+    defaults = {**defaults, **later}
     for key, value in (settings or {}).items():
         if key not in defaults:
             close = difflib.get_close_matches(key, defaults, n=1)
@@ -95,7 +117,11 @@ def fill_settings(
                 f"as in {key} = {defaults[key]!r}."
             )
         filled[key] = value
-    return filled
+    return {
+        key: value
+        for key, value in filled.items()
+        if key not in later or value != later[key]
+    }
 
 
 def check_input_size(name: str, size: Json, *, least: int) -> int:
@@ -110,3 +136,31 @@ def check_input_size(name: str, size: Json, *, least: int) -> int:
             f"{MAX_INPUT}."
         )
     return size
+
+
+def check_epsilon(name: str, epsilon: Json) -> float:
+    """Returns the setting `epsilon`, which is added to variances.
+
+    Raises:
+      BackboneError: It is not from 0 to below 1.
+    """
+    if not (isinstance(epsilon, float) and 0 <= epsilon < 1):
+        raise BackboneError(
+            f"Asked for {name} with epsilon = {epsilon}; it takes 0 to below 1, as in "
+            "epsilon = 1e-5."
+        )
+    return epsilon
+
+
+def check_channels(name: str, channels: Json) -> int:
+    """Returns the setting `channels`: 3 of color images, 1 of gray ones.
+
+    Raises:
+      BackboneError: It is another number.
+    """
+    if channels not in (1, 3) or not isinstance(channels, int):
+        raise BackboneError(
+            f"Asked for {name} with channels = {channels}; it takes 3, of color "
+            "images, or 1, of gray ones."
+        )
+    return channels

@@ -1,4 +1,4 @@
-"""What a backbone is to the stages: a named, weighted function of uint8 images."""
+"""What a backbone is to the stages: a named, weighted function of images."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -8,7 +8,8 @@ import numpy as np
 from tl_pipeline.digest import Json
 from tl_pipeline.spec import ImagePreprocess
 
-# uint8 [B, H, W, C] -> float32 [B, ...] by canonical feature name. A result may be a
+# [B, H, W, C] of `preprocess.dtype`, uint8 but where 16 bits are kept, -> float32
+# [B, ...] by canonical feature name. A result may be a
 # JAX array still being computed: np.asarray waits for it and fetches it.
 Forward = Callable[[np.ndarray], Mapping[str, Any]]
 
@@ -68,7 +69,7 @@ class Backbone(Protocol):
         ...
 
     def make_forward(self, features: Sequence[str]) -> Forward:
-        """Returns the function that computes these features of a uint8 batch.
+        """Returns the function that computes these features of a batch.
 
         Raises:
           BackboneError: A feature is unknown, or its pooling does not apply.

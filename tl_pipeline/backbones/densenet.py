@@ -4,6 +4,9 @@ Keras' differs in epsilon alone. Outputs: `stem` (before its pooling), `block1` 
 `block4` (before their transitions), `pool` (the mean over pixels of the last, normed),
 and `logits` with a classifier.
 
+Chest X-rays' (torchxrayvision) has one channel, which its file shows: the setting
+`channels`. Its calibrated thresholds are left out.
+
 Reference:
   Huang et al. 2016, https://arxiv.org/abs/1608.06993
 """
@@ -16,8 +19,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tl_pipeline.backbones.architecture import (
+    UNUSED,
     Architecture,
     Rule,
+    check_channels,
     check_input_size,
     fill_settings,
 )
@@ -39,6 +44,7 @@ from tl_pipeline.backbones.pooling import (
 )
 from tl_pipeline.backbones.published import (
     CLASSES,
+    gray_preprocess,
     keras_preprocess,
     list_checkpoints,
     say_how_to_get,
@@ -106,12 +112,14 @@ class Transition(nnx.Module):
 
 
 class DenseNet(nnx.Module):
-    """The network, on color images of any size from 32×32."""
+    """The network, on images of any size from 32×32."""
 
-    def __init__(self, variant: Variant, classes: int | None):
+    def __init__(self, variant: Variant, classes: int | None, *, in_channels: int = 3):
         """Makes a network of this depth, with a classifier if `classes` says so."""
         epsilon = variant.epsilon
-        self.stem = ConvNorm(3, _STEM, size=7, stride=2, padding=3, epsilon=epsilon)
+        self.stem = ConvNorm(
+            in_channels, _STEM, size=7, stride=2, padding=3, epsilon=epsilon
+        )
         channels, blocks, transitions = _STEM, [], []
         for block, n_layers in enumerate(variant.layers):
             layers = []
@@ -128,7 +136,7 @@ class DenseNet(nnx.Module):
         self.classifier = None if classes is None else Linear(channels, classes)
 
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
-        """Returns every output of [B, H, W, 3] by name, in order."""
+        """Returns every output of [B, H, W, C] by name, in order."""
         outputs = {"stem": jax.nn.relu(self.stem(x))}
         x = max_pool(outputs["stem"], size=3, stride=2, padding=1)
         for i, layers in enumerate(self.blocks):
@@ -151,13 +159,15 @@ def make_architecture(
 
     Args:
       name: One of `VARIANTS`.
-      settings: `input_size`, pixels a side.
+      settings: `input_size`, pixels a side; `channels`, 3 or 1.
 
     Raises:
       BackboneError: A setting is unknown or out of range.
     """
-    filled = fill_settings(name, settings, {"input_size": 224})
+    later = {"channels": 3}
+    filled = fill_settings(name, settings, {"input_size": 224}, later=later)
     size = check_input_size(name, filled["input_size"], least=MIN_INPUT)
+    channels = check_channels(name, filled.get("channels", 3))
     variant = VARIANTS[name]
     layout, rules, preprocess = (
         (KERAS, _keras_rules(variant), keras_preprocess("torch", size))
@@ -167,10 +177,11 @@ def make_architecture(
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=preprocess,
+        preprocess=gray_preprocess(size) if channels == 1 else preprocess,
         classes=CLASSES,
-        make_network=lambda classes: DenseNet(variant, classes),
+        make_network=lambda classes: DenseNet(variant, classes, in_channels=channels),
         key_rules={layout: tuple(rules)},
+        first_kernel="stem.conv.kernel",
         checkpoints=list_checkpoints(name),
         how_to_get=say_how_to_get(name),
     )
@@ -218,3 +229,4 @@ def _torch_rules(variant: Variant) -> Iterator[Rule]:
             yield from torch_layer(f"{theirs}.conv", f"{ours}.conv", bias=False)
     yield from torch_norm("features.norm5", "norm")
     yield from torch_layer("classifier", "classifier")
+    yield "op_threshs", UNUSED, "same"

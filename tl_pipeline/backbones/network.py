@@ -26,6 +26,7 @@ from tl_pipeline.backbones.parameters import (
     set_parameters,
     split_classifier,
 )
+from tl_pipeline.backbones.standardized import standardize_kernels
 from tl_pipeline.digest import Json
 from tl_pipeline.spec import Feature, ImagePreprocess
 
@@ -70,6 +71,7 @@ class NetworkBackbone:
         self._shapes = _output_shapes(network, self.preprocess)
         set_parameters(network, parameters)
         fold_batch_norms(network)
+        standardize_kernels(network)
         self._graph, state = nnx.split(network)
         self._state = cast_floats(state, compute_dtype)
 
@@ -78,7 +80,7 @@ class NetworkBackbone:
         return dict(self._shapes)
 
     def make_forward(self, features: Sequence[str]) -> Forward:
-        """Returns the compiled function of these features, on uint8 [B, H, W, C].
+        """Returns the compiled function of these features, on [B, H, W, C] integers.
 
         It returns before the device is done: fetch a batch after dispatching the next.
 
@@ -109,7 +111,7 @@ class NetworkBackbone:
         """
         wanted = tuple(resolve_features(features, self._shapes, backbone=self.name))
         images = jax.ShapeDtypeStruct(
-            (batch_size, *self.preprocess.input_shape), np.uint8
+            (batch_size, *self.preprocess.input_shape), self.preprocess.dtype
         )
         compiled = compute_features.lower(
             self._graph,
@@ -170,10 +172,14 @@ def compute_features(
 
 
 def normalize(images: jax.Array, preprocess: ImagePreprocess) -> jax.Array:
-    """Returns (images * scale - mean) / std, uint8 [B, H, W, C] to float32."""
+    """Returns (images * scale - mean) / std, uint8 [B, H, W, C] to float32.
+
+    Of uint16, the values are divided by 257 before, so that 65,535 is 255.
+    """
     mean = jnp.asarray(preprocess.mean, jnp.float32).reshape(1, 1, 1, -1)
     std = jnp.asarray(preprocess.std, jnp.float32).reshape(1, 1, 1, -1)
-    return (images.astype(jnp.float32) * preprocess.scale - mean) / std
+    scale = preprocess.scale / (257 if images.dtype == jnp.uint16 else 1)
+    return (images.astype(jnp.float32) * scale - mean) / std
 
 
 def network_shapes(

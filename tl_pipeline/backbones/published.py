@@ -72,6 +72,28 @@ def torch_preprocess(
     )
 
 
+def gray_preprocess(size: int, *, crop: float = 0.875) -> ImagePreprocess:
+    """Returns the input of a network of one channel, where its weights do not say.
+
+    ImageNet's mean and deviation of the three colors, averaged; 16 bits are kept.
+
+    Args:
+      size: Pixels a side.
+      crop: Share of the shorter side that is kept.
+    """
+    return ImagePreprocess(
+        color="gray",
+        resize="short",
+        resize_size=int(size / crop),
+        size=(size, size),
+        interpolation="bilinear",
+        scale=1 / 255,
+        mean=(round(sum(_IMAGENET_MEAN) / 3, 4),),
+        std=(round(sum(_IMAGENET_STD) / 3, 4),),
+        decoder="pillow-16",
+    )
+
+
 def list_checkpoints(name: str) -> tuple[Mapping[str, Json], ...]:
     """Returns the published weights of a backbone, as `Architecture.checkpoints`."""
     return tuple(

@@ -13,8 +13,10 @@ from tl_pipeline.errors import BackboneError
 # The names that each family's module makes, by make_architecture(name, settings).
 _FAMILIES = {
     "alexnet": ("alexnet",),
+    "bit": ("bit_r50x1", "bit_r101x1"),
     "clip": ("clip_base_patch32", "clip_base_patch16", "clip_large_patch14"),
     "convnext": ("convnext_tiny", "convnext_small", "convnext_base"),
+    "darknet53": ("darknet53",),
     "densenet": (
         *("densenet121", "densenet169", "densenet201"),
         *("keras_densenet121", "keras_densenet169", "keras_densenet201"),

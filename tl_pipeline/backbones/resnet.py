@@ -3,6 +3,12 @@
 Outputs: `stem` (before its pooling), `stage1` to `stage4`, `pool` (the mean over
 pixels), and `logits` with a classifier.
 
+The body of torchvision's detectors (Faster R-CNN, Mask R-CNN, RetinaNet) is one, and is
+loaded from their files; the pyramid, the proposals and the heads are left out. Its
+first detectors were trained with an epsilon of 0, which their files do not say: it is
+known by the file's name or digest, and can be asked for, `epsilon = 0.0`. A body whose
+modules have numbers, as they have in a `Sequential`, is RadImageNet's way.
+
 Reference:
   He et al. 2015, https://arxiv.org/abs/1512.03385
 """
@@ -14,8 +20,11 @@ import jax
 from flax import nnx
 
 from tl_pipeline.backbones.architecture import (
+    UNUSED,
     Architecture,
     Rule,
+    check_channels,
+    check_epsilon,
     check_input_size,
     fill_settings,
 )
@@ -24,6 +33,7 @@ from tl_pipeline.backbones.layouts import TORCH, torch_conv_norm, torch_layer
 from tl_pipeline.backbones.pooling import global_average_pool, max_pool
 from tl_pipeline.backbones.published import (
     CLASSES,
+    gray_preprocess,
     list_checkpoints,
     say_how_to_get,
     torch_preprocess,
@@ -31,6 +41,8 @@ from tl_pipeline.backbones.published import (
 from tl_pipeline.digest import Json
 
 MIN_INPUT = 32  # five halvings
+DETECTOR = "torchvision-detector"
+SEQUENTIAL = "torch-sequential"
 _EPSILON = 1e-5
 _STEM = 64
 _FILTERS = (64, 128, 256, 512)  # of stage1 to stage4
@@ -61,7 +73,15 @@ VARIANTS = {
 class Block(nnx.Module):
     """Two or three convolutions beside a shortcut, which is convolved if it must."""
 
-    def __init__(self, in_channels: int, filters: int, *, stride: int, expansion: int):
+    def __init__(
+        self,
+        in_channels: int,
+        filters: int,
+        *,
+        stride: int,
+        expansion: int,
+        epsilon: float,
+    ):
         """Makes a block whose first 3×3 convolution has the stride."""
         out_channels = filters * expansion
 
@@ -72,7 +92,7 @@ class Block(nnx.Module):
                 size=size,
                 stride=stride,
                 padding=size // 2,
-                epsilon=_EPSILON,
+                epsilon=epsilon,
             )
 
         self.convs = nnx.List(
@@ -99,11 +119,20 @@ class Block(nnx.Module):
 
 
 class ResNet(nnx.Module):
-    """The network, on color images of any size from 32×32."""
+    """The network, on images of any size from 32×32."""
 
-    def __init__(self, variant: Variant, classes: int | None):
+    def __init__(
+        self,
+        variant: Variant,
+        classes: int | None,
+        *,
+        in_channels: int = 3,
+        epsilon: float = _EPSILON,
+    ):
         """Makes a network of this depth, with a classifier if `classes` says so."""
-        self.stem = ConvNorm(3, _STEM, size=7, stride=2, padding=3, epsilon=_EPSILON)
+        self.stem = ConvNorm(
+            in_channels, _STEM, size=7, stride=2, padding=3, epsilon=epsilon
+        )
         channels, stages = _STEM, []
         for stage, (filters, n_blocks) in enumerate(
             zip(_FILTERS, variant.blocks, strict=True)
@@ -112,7 +141,11 @@ class ResNet(nnx.Module):
             for i in range(n_blocks):
                 stride = 2 if stage and not i else 1
                 block = Block(
-                    channels, filters, stride=stride, expansion=variant.expansion
+                    channels,
+                    filters,
+                    stride=stride,
+                    expansion=variant.expansion,
+                    epsilon=epsilon,
                 )
                 blocks.append(block)
                 channels = filters * variant.expansion
@@ -121,7 +154,7 @@ class ResNet(nnx.Module):
         self.classifier = None if classes is None else Linear(channels, classes)
 
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
-        """Returns every output of [B, H, W, 3] by name, in order."""
+        """Returns every output of [B, H, W, C] by name, in order."""
         outputs = {"stem": jax.nn.relu(self.stem(x))}
         x = max_pool(outputs["stem"], size=3, stride=2, padding=1)
         for i, blocks in enumerate(self.stages, start=1):
@@ -141,27 +174,58 @@ def make_architecture(
 
     Args:
       name: One of `VARIANTS`.
-      settings: `input_size`, pixels a side.
+      settings: `input_size`, pixels a side; `channels`, 3 or 1; `epsilon`, of every
+        BatchNorm.
 
     Raises:
       BackboneError: A setting is unknown or out of range.
     """
-    filled = fill_settings(name, settings, {"input_size": 224})
+    later = {"channels": 3, "epsilon": _EPSILON}
+    filled = fill_settings(name, settings, {"input_size": 224}, later=later)
     size = check_input_size(name, filled["input_size"], least=MIN_INPUT)
+    said = {**later, **filled}
+    channels = check_channels(name, said["channels"])
+    epsilon = check_epsilon(name, said["epsilon"])
     variant = VARIANTS[name]
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=torch_preprocess(size),
+        preprocess=gray_preprocess(size) if channels == 1 else torch_preprocess(size),
         classes=CLASSES,
-        make_network=lambda classes: ResNet(variant, classes),
-        key_rules={TORCH: tuple(_torch_rules(variant))},
+        make_network=lambda classes: ResNet(
+            variant, classes, in_channels=channels, epsilon=epsilon
+        ),
+        key_rules={
+            TORCH: tuple(_torch_rules(variant)),
+            DETECTOR: tuple(_detector_rules(variant)),
+            SEQUENTIAL: tuple(_sequential_rules(variant)),
+        },
+        first_kernel="stem.conv.kernel",
         checkpoints=list_checkpoints(name),
         how_to_get=say_how_to_get(name),
     )
 
 
+def _detector_rules(variant: Variant) -> Iterator[Rule]:
+    for source, target, transform in _body_rules(variant):
+        yield f"backbone.body.{source}", target, transform
+    for part in ("backbone.fpn", "rpn", "roi_heads", "head"):
+        yield f"{part}.*", UNUSED, "same"
+
+
+def _sequential_rules(variant: Variant) -> Iterator[Rule]:
+    places = {"conv1": 0, "bn1": 1, **{f"layer{i}": i + 3 for i in (1, 2, 3, 4)}}
+    for source, target, transform in _body_rules(variant):
+        module, _, leaf = str(source).partition(".")
+        yield f"{places[module]}.{leaf}", target, transform
+
+
 def _torch_rules(variant: Variant) -> Iterator[Rule]:
+    yield from _body_rules(variant)
+    yield from torch_layer("fc", "classifier")
+
+
+def _body_rules(variant: Variant) -> Iterator[Rule]:
     yield from torch_conv_norm("conv1", "bn1", "stem")
     for stage, n_blocks in enumerate(variant.blocks):
         for i in range(n_blocks):
@@ -176,4 +240,3 @@ def _torch_rules(variant: Variant) -> Iterator[Rule]:
                     f"{theirs}.downsample.1",
                     f"{ours}.shortcut",
                 )
-    yield from torch_layer("fc", "classifier")

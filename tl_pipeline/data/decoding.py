@@ -1,10 +1,12 @@
-"""Bytes become pixels: the first frame, upright, as mode `L` or `RGB`.
+"""Bytes become pixels: the first frame, upright, as mode `L`, `RGB` or `I;16`.
 
 Whatever a file holds, the result is an image or a `DecodeError` with the reason. What
 a header claims is checked before anything of that size is allocated.
 
 Choices that decide pixels: transparency, and what the first frame of an animation
-leaves open, is white; of 16 or 12 bits the upper 8 are kept; CMYK is converted without
+leaves open, is white; of 16 or 12 bits the upper 8 are kept, or where they are asked
+for all of gray, so that the brightest value that the file's depth can hold is 65,535
+(color has 8 in any case); CMYK is converted without
 its profile, and in a JPEG is inverted as Adobe writes it, with its marker or without;
 color profiles are not applied, be they of a wide gamut, gray or broken.
 """
@@ -27,6 +29,7 @@ from PIL import (  # noqa: F401
     WebPImagePlugin,
 )
 
+from tl_pipeline.data.dicom import Dicom, DicomError, is_dicom
 from tl_pipeline.data.quirks import (
     Box,
     find_misread,
@@ -47,7 +50,6 @@ MAX_PIXELS = 89_478_485
 MAX_SIDE = 1_000_000
 NPY_MAGIC = b"\x93NUMPY"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
-WHITE = 255
 
 # How to turn a picture upright, by its EXIF orientation (EXIF 2.32, 4.6.4, tag 274).
 _UPRIGHT = {
@@ -65,17 +67,21 @@ class DecodeError(Exception):
     """Bytes that are no usable image; its text is the reason."""
 
 
-def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode_image(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, deep: bool = False
+) -> Image.Image:
     """Decodes the first frame of an image and turns it upright.
 
     Args:
-      data: A JPEG, PNG, GIF, BMP, WebP or TIFF file, or a `.npy` file of uint8
-        [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
+      data: A JPEG, PNG, GIF, BMP, WebP, TIFF or DICOM file, or a `.npy` file of
+        uint8 [H, W], [H, W, 1], [H, W, 3] or [H, W, 4].
       max_pixels: Of an image with more, only the header is read. Pillow's own limit
         of twice the default stays.
+      deep: Whether gray of more than 8 bits keeps them.
 
     Returns:
-      An image of mode `L` (gray) or `RGB`, without transparency.
+      An image of mode `L` (gray) or `RGB`, without transparency; if `deep`, gray of
+      more than 8 bits is of mode `I;16`, from 0 to 65,535.
 
     Raises:
       DecodeError: The bytes are no such file, are cut short, or claim too many pixels.
@@ -85,6 +91,8 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     try:
         if data.startswith(NPY_MAGIC):
             return _flatten(_open_npy(data, max_pixels))
+        if is_dicom(data):
+            return _open_dicom(data, max_pixels, deep=deep)
         image = _open_picture(data)
         _check_size(image.width, image.height, max_pixels)
         if data.startswith(PNG_MAGIC):
@@ -94,10 +102,13 @@ def decode_image(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         mend_transparency(image)
         box = first_frame_box(image, data)
         image.load()
-        flat = _flatten(image) if box is None else _lay_on_white(_flatten(image), box)
+        flat = _flatten(image, deep=deep)
+        flat = flat if box is None else _lay_on_white(flat, box)
         return _turn_upright(flat, _orientation(image))
     except DecodeError:
         raise
+    except DicomError as error:
+        raise DecodeError(str(error)) from error
     # Pillow meets bad bytes with nearly every built-in exception there is.
     except Exception as error:
         raise DecodeError(f"it cannot be decoded: {shorten(error)}") from error
@@ -168,11 +179,20 @@ def _open_npy(data: bytes, max_pixels: int) -> Image.Image:
     return Image.fromarray(array[..., 0] if shape[2:] == (1,) else array)
 
 
-def _flatten(image: Image.Image) -> Image.Image:
+def _open_dicom(data: bytes, max_pixels: int, *, deep: bool) -> Image.Image:
+    dicom = Dicom(data)
+    _check_size(dicom.width, dicom.height, max_pixels)
+    values = dicom.read()
+    if values.dtype == np.uint16 and not deep:
+        values = (values >> 8).astype(np.uint8)
+    return Image.fromarray(values)
+
+
+def _flatten(image: Image.Image, *, deep: bool = False) -> Image.Image:
     """Converts to `L` or `RGB`, composited on white where it is transparent."""
     mode = image.mode
     if mode.startswith("I;16"):
-        return _flatten_16(image)
+        return _flatten_16(image, deep=deep)
     if mode in ("I", "F"):
         raise DecodeError(f"its pixels are 32-bit numbers (mode {mode}), of no range")
     if "transparency" in image.info or mode in ("LA", "La", "PA", "RGBA", "RGBa"):
@@ -193,16 +213,19 @@ def _lay_on_white(image: Image.Image, box: Box) -> Image.Image:
     return paper
 
 
-def _flatten_16(image: Image.Image) -> Image.Image:
+def _flatten_16(image: Image.Image, *, deep: bool) -> Image.Image:
     # Pillow itself keeps the upper 8 bits of 16-bit color; gray is treated alike.
     values = np.asarray(image)
     bits, is_zero_white = gray_scale(image)
     if is_zero_white:
         values = 2**bits - 1 - values
-    gray = (values >> (bits - 8)).astype(np.uint8)
+    if deep:
+        gray = np.rint(values * (65535 / (2**bits - 1))).astype(np.uint16)
+    else:
+        gray = (values >> (bits - 8)).astype(np.uint8)
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
-        gray[values == transparent] = WHITE
+        gray[values == transparent] = np.iinfo(gray.dtype).max
     return Image.fromarray(gray)
 
 

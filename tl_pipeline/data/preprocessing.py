@@ -1,4 +1,4 @@
-"""Decoded images become a backbone's input: uint8 [H, W, C] on the host."""
+"""Decoded images become a backbone's input: uint8 or uint16 [H, W, C] on the host."""
 
 import dataclasses
 import importlib.resources
@@ -8,7 +8,7 @@ from PIL import Image
 
 from tl_pipeline.arrays import array_digest
 from tl_pipeline.data.decoding import DecodeError, decode_image
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.spec import DEEP, ImagePreprocess
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
@@ -24,11 +24,11 @@ def preprocess_image(image: Image.Image, preprocess: ImagePreprocess) -> np.ndar
     Scaling, mean and standard deviation are applied later, on the device.
 
     Args:
-      image: What `decode_image` returned: mode `L` or `RGB`.
+      image: What `decode_image` returned: mode `L` or `RGB`, or of a deep one `I;16`.
       preprocess: What the backbone wants.
 
     Returns:
-      [H, W, C] uint8, contiguous and the caller's own.
+      [H, W, C] of `preprocess.dtype`, contiguous and the caller's own.
 
     Raises:
       DecodeError: The image is to be taken as it is, and has another size.
@@ -38,7 +38,10 @@ def preprocess_image(image: Image.Image, preprocess: ImagePreprocess) -> np.ndar
     """
     height, width = preprocess.size
     mode = "L" if preprocess.color == "gray" else "RGB"
-    image = image if image.mode == mode else image.convert(mode)
+    if image.mode == "I;16":  # resized as floats, which Pillow does not round
+        image = Image.fromarray(np.asarray(image, np.float32))
+    elif image.mode != mode:
+        image = image.convert(mode)
     if preprocess.resize == "short":
         assert preprocess.resize_size is not None
         box = _center_box(image.size, preprocess.resize_size, (width, height))
@@ -65,12 +68,16 @@ def preprocessing_fingerprint(preprocess: ImagePreprocess) -> str:
     Args:
       preprocess: What the backbone wants.
     """
-    folder = importlib.resources.files("tl_pipeline.data") / "fingerprint"
+    package = importlib.resources.files("tl_pipeline.data")
+    files = list((package / "fingerprint").iterdir())
+    deep = preprocess.decoder == DEEP
+    if deep:
+        files += (package / "fingerprint_16").iterdir()
     arrays = {}
-    for file in folder.iterdir():
+    for file in files:
         if file.name.startswith("."):
             continue
-        image = decode_image(file.read_bytes())
+        image = decode_image(file.read_bytes(), deep=deep)
         fitting = preprocess
         if preprocess.resize == "none":
             size = (image.height, image.width)
@@ -101,6 +108,12 @@ def _center_box(
 
 def _to_array(image: Image.Image, preprocess: ImagePreprocess) -> np.ndarray:
     array = np.array(image)
+    if image.mode == "F":
+        array = np.rint(np.clip(array, 0, 65535)).astype(np.uint16)
+        if preprocess.channels == 3:
+            array = np.repeat(array[..., None], 3, axis=-1)
+    elif preprocess.decoder == DEEP:
+        array = array.astype(np.uint16) * np.uint16(257)
     if preprocess.color == "gray":
         return array[..., None]
     if preprocess.color == "bgr":

@@ -1,8 +1,9 @@
 """Where weights meet backbones: a name and a source string become a backbone."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tl_pipeline.arrays import COMPUTE_DTYPES
 from tl_pipeline.backbones.architecture import CLASSIFIER_PREFIX, Architecture
@@ -15,7 +16,13 @@ from tl_pipeline.backbones.registry import (
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError, WeightsError, shorten
 from tl_pipeline.weights.hub import fetch_weights
-from tl_pipeline.weights.merge import KeyRule, merge_tensors, named_tensors
+from tl_pipeline.weights.merge import (
+    LEFT_OUT,
+    TRANSFORMS,
+    KeyRule,
+    merge_tensors,
+    named_tensors,
+)
 from tl_pipeline.weights.preprocessing import read_preprocess
 from tl_pipeline.weights.reading import load_tensors
 from tl_pipeline.weights.source import (
@@ -27,7 +34,7 @@ from tl_pipeline.weights.source import (
 from tl_pipeline.weights.tensors import Tensors
 from tl_pipeline.weights.unwrap import View, apply_view, list_views
 
-_FORMATS_OF_ONE_LAYOUT = ("keras-h5", "keras-weights-h5", "google-npz")
+_FORMATS_OF_ONE_LAYOUT = ("keras-h5", "keras-weights-h5", "google-npz", "darknet")
 OWN_LAYOUT = "tl-pipeline"  # parameters under this package's names
 
 
@@ -86,7 +93,20 @@ def load_backbone(
     loaded = load_tensors(file)
     view, layout, rules = _choose_layout(architecture, loaded)
     tensors = apply_view(loaded, view)
+    hub = source.hub
+    if source.kind == "pretrained" and architecture.bundled is None:
+        hub = _find_on_hub(architecture)
+    published = _find_published(architecture.checkpoints, hub, loaded, layout)
+    implied = {
+        **architecture.layout_settings.get(layout, {}),
+        **_count_channels(architecture, tensors, rules),
+        **_table(published.get("settings")),
+    }
+    if implied:
+        chosen = {**implied, **(settings or {})}
+        architecture = make_architecture(name, settings=chosen)
     usual = architecture.preprocesses.get(layout, architecture.preprocess)
+    usual = dataclasses.replace(usual, **_table(published.get("preprocess")))
     preprocess = read_preprocess(file, usual)
     architecture = dataclasses.replace(architecture, preprocess=preprocess)
     classes = _count_classes(tensors, rules)
@@ -101,7 +121,7 @@ def load_backbone(
         architecture,
         parameters,
         weights=source.text,
-        origin=_describe_origin(architecture, source, tensors, view) | place,
+        origin=_describe_origin(source, published, tensors, view, rules) | place,
         compute_dtype=compute_dtype,
     )
 
@@ -177,32 +197,76 @@ def _count_classes(tensors: Tensors, rules: list[KeyRule]) -> int | None:
     return None
 
 
+def _count_channels(
+    architecture: Architecture, tensors: Tensors, rules: list[KeyRule]
+) -> dict[str, Json]:
+    """Returns the setting of a file whose first kernel takes gray images."""
+    for rule in rules:
+        if rule.target == architecture.first_kernel and rule.target:
+            for source in named_tensors(rule, tensors.arrays):
+                kernel = TRANSFORMS[rule.transform](tensors.arrays[source])
+                return {"channels": 1} if kernel.shape[-2:-1] == (1,) else {}
+    return {}
+
+
+def _count_left_out(view: View, rules: list[KeyRule]) -> int:
+    """Returns how many tensors are no part of the network, buffers not counted."""
+    named: set[str] = set()
+    for rule in rules:
+        if rule.target == LEFT_OUT:
+            named |= named_tensors(rule, view.sources.keys())
+    return view.n_left_out + len(named)
+
+
+def _find_published(
+    checkpoints: Sequence[Mapping[str, Json]],
+    name: HubName | None,
+    tensors: Tensors,
+    layout: str,
+) -> Mapping[str, Json]:
+    """Returns what is known of a file, of this name on a hub or of none, or nothing."""
+    for checkpoint in checkpoints:
+        if checkpoint.get("hub") != (name and name.repository):
+            continue
+        # All repositories of a hub call their files alike: there the repository tells.
+        # PyTorch's own hub ends a name in the first digits of the file's digest.
+        stem = Path(str(checkpoint["file"])).stem
+        digits = stem.rpartition("-")[2]
+        is_it = tensors.path.stem == stem or (
+            len(digits) == 8 and tensors.sha256.startswith(digits)
+        )
+        if (name or is_it) and checkpoint.get("layout", layout) == layout:
+            return checkpoint
+    return {}
+
+
+def _table(value: Json) -> dict[str, Any]:
+    """Returns a table of the published facts, its lists as tuples, "none" as None."""
+    table = value if isinstance(value, Mapping) else {}
+    return {
+        key: None if item == "none" else tuple(item) if isinstance(item, list) else item
+        for key, item in table.items()
+    }
+
+
 def _describe_origin(
-    architecture: Architecture, source: WeightsSource, tensors: Tensors, view: View
+    source: WeightsSource,
+    published: Mapping[str, Json],
+    tensors: Tensors,
+    view: View,
+    rules: list[KeyRule],
 ) -> dict[str, Json]:
     """Says where weights come from, by the file's own word or its published name."""
-    name = source.hub
-    if source.kind == "pretrained" and architecture.bundled is None:
-        name = _find_on_hub(architecture)
-    # All repositories of a hub call their files alike: there the repository tells.
-    published = next(
-        (
-            checkpoint
-            for checkpoint in architecture.checkpoints
-            if checkpoint.get("hub") == (name and name.repository)
-            and (name or checkpoint["file"] == tensors.path.name)
-        ),
-        {},
-    )
     facts = {
         key: tensors.metadata.get(key, published.get(key))
         for key in ("source_dataset", "license")
     }
+    n_left_out = _count_left_out(view, rules)
     return {
         "kind": source.kind,
         "file": tensors.path.name,
         "sha256": tensors.sha256,
         **facts,
         **({"unwrapped": view.prefix} if view.prefix else {}),
-        **({"left_out": view.n_left_out} if view.n_left_out else {}),
+        **({"left_out": n_left_out} if n_left_out else {}),
     }

@@ -94,11 +94,11 @@ def _time(
     preprocess = target.backbone.preprocess
     batches = Batches(
         target.backbone.make_forward(group.features),
-        input_shape=preprocess.input_shape,
+        preprocess=preprocess,
         batch_size=size,
     )
     begin = time.perf_counter()
-    batches.push(np.zeros(preprocess.input_shape, np.uint8))
+    batches.push(np.zeros(preprocess.input_shape, preprocess.dtype))
     batches.finish()
     progress.advance(1)
     warm = time.perf_counter()
@@ -122,7 +122,7 @@ def _examples(
     preprocess = target.backbone.preprocess
     n = BATCHES * target.store.batch_size
     if inputs is None:
-        blank = np.zeros(preprocess.input_shape, np.uint8)
+        blank = np.zeros(preprocess.input_shape, preprocess.dtype)
         for _ in range(n):
             yield blank
         return

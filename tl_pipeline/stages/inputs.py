@@ -18,7 +18,7 @@ import numpy as np
 from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.data.decoding import DecodeError, decode_image
 from tl_pipeline.data.preprocessing import preprocess_image
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.spec import DEEP, ImagePreprocess
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,18 +77,22 @@ class Inputs:
         """Opens, decodes and preprocesses one example.
 
         Returns:
-          For each preprocessing a uint8 [H, W, C] array, or why there is none.
+          For each preprocessing an [H, W, C] array of its dtype, or why there is none.
         """
         with self._lock:
             self.opened += 1
         try:
-            image = decode_image(self._read(wanted.content))
+            data = self._read(wanted.content)
+            images = {
+                decoder: decode_image(data, deep=decoder == DEEP)
+                for decoder in {p.decoder for p in wanted.preprocesses}
+            }
         except DecodeError as error:
             failure = InputFailure("decode", str(error))
         except OSError as error:
             failure = InputFailure("io", f"cannot be read: {error}")
         else:
-            return {p: _preprocess(image, p) for p in wanted.preprocesses}
+            return {p: _preprocess(images[p.decoder], p) for p in wanted.preprocesses}
         return dict.fromkeys(wanted.preprocesses, failure)
 
     def stream(

@@ -26,17 +26,18 @@ class Batches:
     """
 
     def __init__(
-        self, forward: Forward, *, input_shape: tuple[int, ...], batch_size: int
+        self, forward: Forward, *, preprocess: ImagePreprocess, batch_size: int
     ):
-        """Takes a forward on uint8 [B, *input_shape] and B, the one compiled shape."""
+        """Takes a forward on what this gives, and B, the one compiled shape."""
         self._forward = forward
-        self._buffer = np.zeros((batch_size, *input_shape), np.uint8)
+        shape = (batch_size, *preprocess.input_shape)
+        self._buffer = np.zeros(shape, preprocess.dtype)
         self._filled = 0
         self._running: tuple[int, Mapping[str, Any]] | None = None
         self._done: list[dict[str, np.ndarray]] = []
 
     def push(self, example: np.ndarray) -> None:
-        """Adds one uint8 example of the input's shape."""
+        """Adds one example of the input's shape and dtype."""
         self._buffer[self._filled] = example
         self._filled += 1
         if self._filled == len(self._buffer):
@@ -107,7 +108,7 @@ class Lane:
         self._versions = versions
         self._name_of = name_of
         self._batches = Batches(
-            forward, input_shape=preprocess.input_shape, batch_size=store.batch_size
+            forward, preprocess=preprocess, batch_size=store.batch_size
         )
         self._range = 0
         self._position = 0

@@ -91,7 +91,7 @@ def _compute(
         return {}, usable
     batches = Batches(
         make_forward(list(sample.stored)),
-        input_shape=preprocess.input_shape,
+        preprocess=preprocess,
         batch_size=batch_size,
     )
     for place, content in enumerate(sample.content):

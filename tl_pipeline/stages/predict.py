@@ -91,7 +91,7 @@ def predict(
     inputs = Inputs(dataset, items)
     batches = Batches(
         network.make_forward(split_name(head.feature)),
-        input_shape=network.preprocess.input_shape,
+        preprocess=network.preprocess,
         batch_size=int(loaded.provenance["batch_size"]),
     )
     wanted = [Wanted(content, (network.preprocess,)) for content in items]

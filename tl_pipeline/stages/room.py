@@ -7,6 +7,8 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from tl_pipeline.errors import RoomError
 from tl_pipeline.reporting.sentences import format_bytes
 from tl_pipeline.stages.inputs import window_size
@@ -166,7 +168,8 @@ def _host_bytes(
         if not plan:
             continue
         total += max(_group_bytes(group, target.infos) for group in plan)
-        one = math.prod(target.backbone.preprocess.input_shape)
+        preprocess = target.backbone.preprocess
+        one = math.prod(preprocess.input_shape) * np.dtype(preprocess.dtype).itemsize
         # Inputs decoded ahead, and a batch being filled beside two on their way.
         total += one * (window + 3 * target.store.batch_size)
     return total

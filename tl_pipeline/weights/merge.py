@@ -84,11 +84,18 @@ def _torch_spread(array: np.ndarray, size: int) -> np.ndarray:
     return _outputs_last(array.reshape(len(array), -1, size, size))
 
 
+def _darknet_variance(array: np.ndarray) -> np.ndarray:
+    """Returns what sqrt(variance) + 1e-6 is the root of."""
+    with np.errstate(invalid="ignore"):  # a negative one is no number, and refused
+        return np.square(np.sqrt(array.astype(np.float64)) + 1e-6)
+
+
 # Depthwise kernels are [H, W, C, 1] in Keras and [H, W, 1, C] as a grouped convolution.
 # PyTorch's kernels are [D, C / groups, H, W], and [D, C] of linear layers. Flax' of
 # attention are [D, heads, D / heads] into the heads, and rows, [heads, D / heads, D],
 # out of them. Tokens and positions are rows too, with axes of 1 before them or without;
 # where the first token has no position of its own, its row is zero.
+# Darknet adds its epsilon to the root of a variance.
 # A "pixel" is a 1×1 convolution of a vector. A dense layer on an image, flattened as
 # each framework lays it out, is a convolution by a kernel as large as the image.
 TRANSFORMS = {
@@ -104,6 +111,7 @@ TRANSFORMS = {
     "flat-7x7": lambda array: _spread(array, 7),
     "torch-flat-7x7": lambda array: _torch_spread(array, 7),
     "torch-flat-6x6": lambda array: _torch_spread(array, 6),
+    "darknet-variance": _darknet_variance,
 }
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from tl_pipeline.digest import file_digest
 from tl_pipeline.errors import WeightsError
+from tl_pipeline.weights.darknet import read_darknet
 from tl_pipeline.weights.keras_h5 import read_keras_h5
 from tl_pipeline.weights.keras_weights_h5 import (
     is_keras_weights_h5,
@@ -21,6 +22,7 @@ _READERS = {
     ".npz": ("google-npz", read_npz),
     ".safetensors": ("safetensors", read_safetensors),
     **dict.fromkeys((".pth", ".pt", ".bin", ".ckpt"), ("torch", read_torch)),
+    **dict.fromkeys((".weights", ".74"), ("darknet", read_darknet)),
 }
 
 
@@ -29,7 +31,8 @@ def load_tensors(path: Path) -> Tensors:
 
     Args:
       path: Keras' `.h5`/`.hdf5`, the legacy layout or that of `.weights.h5`; a
-        `.safetensors`; a PyTorch file: `.pth`, `.pt`, `.bin`, `.ckpt`; NumPy's `.npz`.
+        `.safetensors`; a PyTorch file: `.pth`, `.pt`, `.bin`, `.ckpt`; NumPy's `.npz`;
+        Darknet-53 in Darknet's `.weights` or `.conv.74`.
 
     Raises:
       WeightsError: The file is missing, of an unknown format, truncated or otherwise

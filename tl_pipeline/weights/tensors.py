@@ -13,8 +13,8 @@ class Tensors:
 
     Attributes:
       path: The file.
-      format: `"keras-h5"`, `"keras-weights-h5"`, `"google-npz"`, `"safetensors"` or
-        `"torch"`: what could be read.
+      format: `"keras-h5"`, `"keras-weights-h5"`, `"google-npz"`, `"safetensors"`,
+        `"torch"` or `"darknet"`: what could be read.
       sha256: Of the file's bytes.
       arrays: Arrays by the file's own names.
       metadata: What the file says about itself, as text.

@@ -22,7 +22,11 @@ def draw_tensor(name: str, shape: tuple[int, ...], gain: float) -> np.ndarray:
     if len(shape) > 1:
         fan_in = np.prod(shape[1:])  # [D, C, H, W]
         values = (uniform - 0.5) * np.sqrt(12 * gain / fan_in)
-    elif name.endswith(("running_var", "weight")):  # a BatchNorm's
+    elif name.endswith(("running_var", ".var")):
+        values = (uniform + 0.5) * min(gain, 1)  # small, where an epsilon must show
+    elif name.endswith(("running_mean", ".mean")):
+        values = (uniform - 0.5) * 1.2 * np.sqrt(min(gain, 1))
+    elif name.endswith(("weight", "gamma")):  # a norm's
         values = uniform + 0.5
     else:
         values = (uniform - 0.5) * 1.2

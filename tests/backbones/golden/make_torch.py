@@ -7,16 +7,18 @@ shapes of the network's tensors, and for those in CASES samples of its outputs, 
 weights drawn by `drawing.py`.
 """
 
+import functools
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import drawing
 import numpy as np
-import timm
 import torch
-import torchvision
+from torch_oracles import timm, torchvision
+from torchvision.models import detection
 
 HERE = Path(__file__).parent
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -67,6 +69,13 @@ DENSE |= {f"block{i}": f"features.denseblock{i}" for i in (1, 4)}
 INCEPTION = {"stem": "<Mixed_5b", "mixed0": "Mixed_5b", "mixed5": "Mixed_6c"}
 INCEPTION |= {"pool": "avgpool", "logits": "fc"}
 HALF = (0.5, 0.5, 0.5)
+BIT = {f"stage{i + 1}": f"stages.{i}" for i in range(4)}
+BIT |= {"stem": "stem.conv", "pool": "norm", "logits": "head.fc"}
+DARKNET = {f"stage{i + 1}": f"stages.{i}" for i in range(5)}
+DARKNET |= {"stem": "stem", "pool": "<head.fc", "logits": "head.fc"}
+BODY = "backbone.body"
+DETECTOR = {"stem": f"{BODY}.relu", "pool": f"{BODY}.layer4"}
+DETECTOR |= {f"stage{i}": f"{BODY}.layer{i}" for i in (1, 2, 3, 4)}
 
 CASES = {
     "torchvision-resnet18": Case(64, RESNET),
@@ -92,6 +101,14 @@ CASES = {
     "timm-tf_efficientnetv2_s": Case(64, TIMM, HALF, HALF, gain=1),
     "torchvision-densenet121": Case(64, DENSE),
     "torchvision-inception_v3": Case(75, INCEPTION, HALF, HALF),
+    # Small kernels, whose epsilon shows.
+    "timm-bit_r50x1": Case(64, BIT, HALF, HALF, gain=1e-4),
+    "google-bit_r50x1": Case(64, BIT, HALF, HALF, gain=1e-4),
+    "timm-darknet53": Case(64, DARKNET),
+    # Small values, whose epsilon shows.
+    "darknet-darknet53": Case(64, DARKNET, (0, 0, 0), (1, 1, 1), gain=1.5e-6),
+    "detector-resnet50": Case(64, DETECTOR, gain=1.5e-4),
+    "gray-densenet121": Case(64, DENSE, (0.5,), (1 / 2048,), gain=1),
     "timm-inception_v3": Case(75, INCEPTION | {"pool": "<fc"}, HALF, HALF),
 }
 NAMES = (
@@ -122,14 +139,43 @@ NAMES = (
     "timm-densenet121",
     "torchvision-inception_v3",
     "timm-inception_v3",
+    *("timm-bit_r50x1", "timm-bit_r101x1", "google-bit_r50x1"),
+    *("timm-darknet53", "darknet-darknet53", "detector-resnet50"),
+    "gray-densenet121",
 )
+# timm's names of what has another one here.
+TIMM_NAMES = {
+    "bit_r50x1": "resnetv2_50x1_bit",
+    "bit_r101x1": "resnetv2_101x1_bit",
+}
+GOOGLE_EPSILON = 1e-10  # of standardized kernels, where timm has 1e-8
 
 
 def make_network(name: str) -> torch.nn.Module:
     """Returns the network of LAYOUT-NAME, untrained."""
     library, _, network = name.partition("-")
-    if library == "timm":
-        return timm.create_model(network).eval()
+    if library in ("timm", "google", "darknet"):
+        network = TIMM_NAMES.get(network, network)
+        made = timm.create_model(network, num_classes=1000).eval()
+        for module in made.modules():
+            if library == "google" and isinstance(module, timm.layers.StdConv2d):
+                module.eps = GOOGLE_EPSILON
+            if library == "darknet" and isinstance(module, torch.nn.BatchNorm2d):
+                module.forward = functools.partial(darknet_norm, module)
+        return made
+    if library == "detector":  # as its first weights are loaded
+        body = detection.backbone_utils.resnet_fpn_backbone(
+            backbone_name=network,
+            weights=None,
+            norm_layer=torchvision.ops.FrozenBatchNorm2d,
+        )
+        made = detection.FasterRCNN(body, num_classes=91).eval()
+        detection._utils.overwrite_eps(made, 0.0)
+        return made
+    if library == "gray":  # as torchxrayvision has it
+        made = torchvision.models.get_model(network, weights=None, num_classes=18)
+        made.features.conv0 = torch.nn.Conv2d(1, 64, 7, 2, 3, bias=False)
+        return made.eval()
     options = {"init_weights": False} if network == "inception_v3" else {}
     return torchvision.models.get_model(network, weights=None, **options).eval()
 
@@ -154,33 +200,118 @@ def run(network: torch.nn.Module, case: Case) -> dict[str, np.ndarray]:
         hook = keep(name, module.startswith("<"))
         network.get_submodule(module.lstrip("<")).register_forward_hook(hook)
     images = drawing.draw_images(case.size).astype(np.float32) / 255
+    images = images[..., : len(case.mean)]
     images = (images - np.float32(case.mean)) / np.float32(case.std)
+    if hasattr(network, "roi_heads"):
+        network = network.get_submodule(BODY)
     with torch.inference_mode():
         network(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
     return outputs
+
+
+def name_for_google(network: torch.nn.Module) -> dict[str, str]:
+    """Returns timm's name of each tensor of a BiT by that in Google's file."""
+    names = {"stem.conv": "root_block/standardized_conv2d", "norm": "group_norm"}
+    names |= {"head.fc": "head/conv2d"}
+    for i, stage in enumerate(network.stages):
+        for j in range(len(stage.blocks)):
+            theirs, unit = f"stages.{i}.blocks.{j}", f"block{i + 1}/unit{j + 1:02d}"
+            names[f"{theirs}.downsample.conv"] = f"{unit}/a/proj/standardized_conv2d"
+            for n, part in enumerate("abc", start=1):
+                names[f"{theirs}.norm{n}"] = f"{unit}/{part}/group_norm"
+                names[f"{theirs}.conv{n}"] = f"{unit}/{part}/standardized_conv2d"
+    named = {}
+    for key in network.state_dict():
+        module, _, leaf = key.rpartition(".")
+        leaves = {"weight": "kernel", "bias": "bias"}
+        if "norm" in module:
+            leaves = {"weight": "gamma", "bias": "beta"}
+        named[f"resnet/{names[module]}/{leaves[leaf]}"] = key
+    return named
+
+
+def name_for_darknet(network: torch.nn.Module) -> dict[str, str]:
+    """Returns timm's name of each tensor of Darknet-53, in the order of its file."""
+    leaves = {"beta": "bn.bias", "gamma": "bn.weight", "mean": "bn.running_mean"}
+    leaves |= {"var": "bn.running_var", "kernel": "conv.weight"}
+    convs = [
+        name
+        for name, module in network.named_modules()
+        if isinstance(module, timm.layers.ConvNormAct)
+    ]
+    return {
+        f"conv{i}.{ours}": f"{conv}.{theirs}"
+        for i, conv in enumerate(convs)
+        for ours, theirs in leaves.items()
+    } | {"classifier.bias": "head.fc.bias", "classifier.kernel": "head.fc.weight"}
+
+
+def tensor_shapes(name: str, network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Returns the names and shapes of the tensors in the file of LAYOUT-NAME."""
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    if name.startswith("google-"):
+        named = {new: shapes[key] for new, key in name_for_google(network).items()}
+        return {  # HWIO
+            key: (*shape[2:], shape[1], shape[0]) if len(shape) == 4 else shape
+            for key, shape in named.items()
+        }
+    if name.startswith("darknet-"):
+        named = {new: shapes[key] for new, key in name_for_darknet(network).items()}
+        return named | {"classifier.kernel": (*named["classifier.kernel"], 1, 1)}
+    return shapes
+
+
+def load_tensors(
+    name: str, network: torch.nn.Module, tensors: dict[str, np.ndarray]
+) -> None:
+    """Sets all weights of a network from the tensors of the file of LAYOUT-NAME."""
+    if name.startswith("google-"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "weights.npz")
+            np.savez(path, **tensors)
+            network.load_pretrained(str(path))
+        return
+    state = {key: torch.from_numpy(np.asarray(a)) for key, a in tensors.items()}
+    if name.startswith("darknet-"):
+        names = name_for_darknet(network)
+        state = {names[key]: value for key, value in state.items()}
+        state["head.fc.weight"] = state["head.fc.weight"].flatten(1)
+        network.load_state_dict(state, strict=False)  # without counts of batches
+        return
+    network.load_state_dict(state)
+
+
+def darknet_norm(norm: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Normalizes as Darknet's normalize_cpu does, and then activates."""
+    mean, deviation, gamma, beta = (
+        values.reshape(1, -1, 1, 1)
+        for values in (norm.running_mean, norm.running_var**0.5, norm.weight, norm.bias)
+    )
+    x = (x - mean) / (deviation + 0.000001) * gamma + beta
+    return torch.nn.functional.leaky_relu(x, 0.1)
 
 
 def main(names: list[str]) -> None:
     """Writes the files of these names; of all, if there are none."""
     for name in names or NAMES:
         network = make_network(name)
-        state = network.state_dict()
-        shapes = [[key, list(value.shape)] for key, value in state.items()]
+        shapes = tensor_shapes(name, network)
         outputs: dict[str, np.ndarray] = {}
         if name in CASES:
-            drawn = {
-                key: torch.from_numpy(
-                    np.asarray(
-                        drawing.draw_tensor(key, tuple(value.shape), CASES[name].gain)
-                    )
-                )
-                for key, value in state.items()
-            }
-            network.load_state_dict(drawn)
-            outputs = run(network, CASES[name])
-            outputs["size"] = np.array(CASES[name].size)
-            outputs["gain"] = np.array(CASES[name].gain)
-        text = np.frombuffer(json.dumps(shapes).encode(), np.uint8)
+            case = CASES[name]
+            load_tensors(
+                name,
+                network,
+                {
+                    key: drawing.draw_tensor(key, shape, case.gain)
+                    for key, shape in shapes.items()
+                },
+            )
+            outputs = run(network, case)
+            outputs["size"] = np.array(case.size)
+            outputs["gain"] = np.array(case.gain)
+        listed = [[key, list(shape)] for key, shape in shapes.items()]
+        text = np.frombuffer(json.dumps(listed).encode(), np.uint8)
         np.savez_compressed(HERE / f"{name}.npz", tensors=text, **outputs)
 
 
