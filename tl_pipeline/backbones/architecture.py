@@ -43,6 +43,7 @@ class Architecture:
         `file`, `source_dataset`, `license`, `url`.
       bundled: Weights that come with this package; None if none do.
       how_to_get: A sentence: which file to bring where `bundled` is None.
+      source: The digest of what a user's own network computes, else "".
     """
 
     name: str
@@ -57,6 +58,7 @@ class Architecture:
     preprocesses: Mapping[str, ImagePreprocess] = dataclasses.field(
         default_factory=dict
     )
+    source: str = ""
 
     @property
     def what(self) -> str:

@@ -46,6 +46,7 @@ class NetworkBackbone:
         weights: str,
         origin: Mapping[str, Json],
         compute_dtype: str = "float32",
+        network: nnx.Module | None = None,
     ):
         """Takes merged float32 parameters by dotted name.
 
@@ -55,10 +56,17 @@ class NetworkBackbone:
           weights: The source string.
           origin: Where they come from, as in `Backbone.weights_origin`.
           compute_dtype: `"float32"` or `"bfloat16"`.
+          network: What the parameters are put into; by default it is made.
         """
-        trunk, classifier = split_classifier(parameters)
+        # A network of others may name anything so.
+        trunk, classifier = (
+            (parameters, {})
+            if architecture.classes is None
+            else split_classifier(parameters)
+        )
         self.name = architecture.name
         self.settings = architecture.settings
+        self.source = architecture.source
         self.preprocess: ImagePreprocess = architecture.preprocess
         self.weights = weights
         self.weights_digest = array_digest(trunk)
@@ -66,7 +74,8 @@ class NetworkBackbone:
         self.weights_origin = origin
         self.compute_dtype = compute_dtype
         classes = len(classifier["classifier.bias"]) if classifier else None
-        network = make_abstract(architecture.make_network, classes)
+        if network is None:
+            network = make_abstract(architecture.make_network, classes)
         self._shapes = _output_shapes(network, self.preprocess)
         set_parameters(network, parameters)
         fold_batch_norms(network)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_pipeline.backbones.architecture import Architecture
+from tl_pipeline.backbones.own import is_own
 from tl_pipeline.backbones.pixels import PixelsBackbone, make_pixels
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
@@ -162,14 +163,20 @@ def describe_backbone(
     Raises:
       BackboneError: There is no such backbone, or a setting is wrong.
     """
-    if is_weightless(name):
+    if is_own(name):
+        from tl_pipeline.backbones.own_network import make_own
+
+        backbone = make_own(name, settings=settings).architecture
+    elif is_weightless(name):
         backbone = make_weightless(name, settings=settings)
+    else:
+        backbone = make_architecture(name, settings=settings)
+    if isinstance(backbone, PixelsBackbone):
         shapes, checkpoints = backbone.feature_shapes(), ()
         trunk = classifier = 0
     else:
         from tl_pipeline.backbones.network import count_parameters, published_features
 
-        backbone = make_architecture(name, settings=settings)
         shapes, checkpoints = published_features(backbone), backbone.checkpoints
         trunk, classifier = count_parameters(backbone)
     return {
@@ -190,5 +197,6 @@ def _check_name(name: str) -> None:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise BackboneError(
-            f"Asked for backbone {name!r}; known are {', '.join(known)}.{hint}"
+            f"Asked for backbone {name!r}; known are {', '.join(known)}, "
+            f"and package.module:factory for a network of your own.{hint}"
         )

@@ -29,7 +29,7 @@ def show(name: str, *, as_json: AsJson = False) -> None:
     """Show a backbone: its features with their shapes, its weights, its input.
 
     Args:
-      name: A name from `backbone ls`.
+      name: A name from `backbone ls`, or package.module:factory.
     """
     from tl_pipeline.backbones.registry import describe_backbone
     from tl_pipeline.reporting.tables import format_table

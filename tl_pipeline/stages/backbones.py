@@ -7,6 +7,7 @@ from pathlib import Path
 from tl_pipeline.arrays import COMPUTE_DTYPES
 from tl_pipeline.backbones.architecture import CLASSIFIER_PREFIX, Architecture
 from tl_pipeline.backbones.backbone import Backbone as Backbone
+from tl_pipeline.backbones.own import is_own
 from tl_pipeline.backbones.registry import (
     is_weightless,
     make_architecture,
@@ -41,7 +42,8 @@ def load_backbone(
     """Loads a frozen network with its weights.
 
     Args:
-      name: A name from `list_backbones`.
+      name: A name from `list_backbones`, or `package.module:factory`, a function of
+        your own that returns an `OwnBackbone`.
       weights: A path to a file that `load_tensors` reads, `"pretrained"`,
         `"hf:OWNER/NAME[@REVISION][:FILE]"`, or `"random:SEED"`.
       compute_dtype: `"float32"`, or `"bfloat16"`, faster on accelerators.
@@ -59,6 +61,12 @@ def load_backbone(
         raise BackboneError(
             f"Asked for {name} with compute dtype {compute_dtype!r}; known are "
             f"{', '.join(COMPUTE_DTYPES)}."
+        )
+    if is_own(name):
+        from tl_pipeline.stages.own_backbones import load_own_backbone
+
+        return load_own_backbone(
+            name, weights=weights, compute_dtype=compute_dtype, settings=settings
         )
     if is_weightless(name):
         backbone = make_weightless(name, settings=settings)
