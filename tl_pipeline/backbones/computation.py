@@ -36,18 +36,17 @@ def digest_computation(function: Callable[..., Any], *arguments: Any) -> str:
     return json_digest({"program": text, "constants": constants})
 
 
-def count_flops(function: Callable[..., Any], *arguments: Any) -> int:
-    """Returns the work of a function's matrix products and convolutions.
+def count_flops(program: core.ClosedJaxpr) -> int:
+    """Returns the work of a program's matrix products and convolutions.
 
     A multiplication and the addition that follows it count as 2. Padding counts as
     pixels do, and what is done to one element at a time does not count: so the figures
     of papers are made, which are mostly halves of these, multiply-adds.
 
     Args:
-      function: Takes and returns trees of arrays.
-      arguments: Arrays, or `jax.ShapeDtypeStruct`s.
+      program: From `jax.make_jaxpr`.
     """
-    return _count(jax.make_jaxpr(function)(*arguments).jaxpr)
+    return _count(program.jaxpr)
 
 
 def _count(jaxpr: core.Jaxpr) -> int:

@@ -158,7 +158,8 @@ def describe_backbone(
     Returns:
       `name`, `settings`, `features` (name to shape, in order, `logits` as with the
       published classifier), `parameters` (the trunk's), `classifier_parameters`,
-      `input_shape`, `preprocess` and `checkpoints`.
+      `flops` (of one example, a multiply-add is 2), `input_shape`, `preprocess` and
+      `checkpoints`.
 
     Raises:
       BackboneError: There is no such backbone, or a setting is wrong.
@@ -172,19 +173,20 @@ def describe_backbone(
     else:
         backbone = make_architecture(name, settings=settings)
     if isinstance(backbone, PixelsBackbone):
+        outline = None
         shapes, checkpoints = backbone.feature_shapes(), ()
-        trunk = classifier = 0
     else:
-        from tl_pipeline.backbones.network import count_parameters, published_features
+        from tl_pipeline.backbones.network import outline_network
 
-        shapes, checkpoints = published_features(backbone), backbone.checkpoints
-        trunk, classifier = count_parameters(backbone)
+        outline = outline_network(backbone)
+        shapes, checkpoints = outline.features, backbone.checkpoints
     return {
         "name": name,
         "settings": dict(backbone.settings),
         "features": {output: list(shape) for output, shape in shapes.items()},
-        "parameters": trunk,
-        "classifier_parameters": classifier,
+        "parameters": outline.parameters if outline else 0,
+        "classifier_parameters": outline.classifier_parameters if outline else 0,
+        "flops": outline.flops if outline else 0,
         "input_shape": list(backbone.preprocess.input_shape),
         "preprocess": backbone.preprocess.to_json(),
         "checkpoints": [dict(checkpoint) for checkpoint in checkpoints],

@@ -36,7 +36,14 @@ def show(name: str, *, as_json: AsJson = False) -> None:
 
     console = Console(as_json=as_json)
     facts: dict[str, Any] = describe_backbone(name)
-    console.say(f"{facts['name']}: {facts['parameters']:,} parameters", "")
+    of_top = facts["classifier_parameters"]
+    console.say(
+        f"{facts['name']}: {facts['parameters']:,} parameters"
+        + (f", and {of_top:,} of its published classifier" if of_top else ""),
+        f"work of one image of {'x'.join(map(str, facts['input_shape']))}: "
+        f"{facts['flops'] / 1e9:.3g} GFLOPs, a multiply-add counted as 2",
+        "",
+    )
     table = [
         {"feature": feature, "shape": "x".join(map(str, shape))}
         for feature, shape in facts["features"].items()
