@@ -8,6 +8,7 @@ from typing import Any
 from tl_pipeline.backbones.architecture import Architecture
 from tl_pipeline.backbones.own import is_own
 from tl_pipeline.backbones.pixels import PixelsBackbone, make_pixels
+from tl_pipeline.backbones.published import describe_checkpoint
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
 
@@ -174,12 +175,13 @@ def describe_backbone(
         backbone = make_architecture(name, settings=settings)
     if isinstance(backbone, PixelsBackbone):
         outline = None
-        shapes, checkpoints = backbone.feature_shapes(), ()
+        shapes, checkpoints = backbone.feature_shapes(), []
     else:
         from tl_pipeline.backbones.network import outline_network
 
         outline = outline_network(backbone)
-        shapes, checkpoints = outline.features, backbone.checkpoints
+        shapes = outline.features
+        checkpoints = [describe_checkpoint(backbone, c) for c in backbone.checkpoints]
     return {
         "name": name,
         "settings": dict(backbone.settings),
@@ -189,7 +191,7 @@ def describe_backbone(
         "flops": outline.flops if outline else 0,
         "input_shape": list(backbone.preprocess.input_shape),
         "preprocess": backbone.preprocess.to_json(),
-        "checkpoints": [dict(checkpoint) for checkpoint in checkpoints],
+        "checkpoints": checkpoints,
     }
 
 

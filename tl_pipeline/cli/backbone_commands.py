@@ -32,6 +32,7 @@ def show(name: str, *, as_json: AsJson = False) -> None:
       name: A name from `backbone ls`, or package.module:factory.
     """
     from tl_pipeline.backbones.registry import describe_backbone
+    from tl_pipeline.reporting.sentences import describe_preprocess
     from tl_pipeline.reporting.tables import format_table
 
     console = Console(as_json=as_json)
@@ -49,9 +50,15 @@ def show(name: str, *, as_json: AsJson = False) -> None:
         for feature, shape in facts["features"].items()
     ]
     console.say(format_table(table), "")
-    console.say("preprocessing")
-    console.say(*(f"  {key}: {value}" for key, value in facts["preprocess"].items()))
-    console.say("", "known weights")
+    console.say(
+        "input, where the weights say nothing else:",
+        f"  {describe_preprocess(facts['preprocess'])}",
+    )
     for checkpoint in facts["checkpoints"]:
-        console.say(*(f"  {key}: {value}" for key, value in checkpoint.items()))
+        console.say("", f"weights: {checkpoint['name']}")
+        others = {
+            k: v for k, v in checkpoint.items() if k not in ("name", "preprocess")
+        }
+        console.say(*(f"  {key}: {value}" for key, value in others.items()))
+        console.say(f"  input: {describe_preprocess(checkpoint['preprocess'])}")
     console.result(facts)

@@ -8,6 +8,7 @@ from tl_pipeline.arrays import COMPUTE_DTYPES
 from tl_pipeline.backbones.architecture import CLASSIFIER_PREFIX, Architecture
 from tl_pipeline.backbones.backbone import Backbone as Backbone
 from tl_pipeline.backbones.own import is_own
+from tl_pipeline.backbones.published import checkpoint_preprocess, find_checkpoint
 from tl_pipeline.backbones.registry import (
     is_weightless,
     make_architecture,
@@ -94,8 +95,12 @@ def load_backbone(
     loaded = load_tensors(file)
     view, layout, rules = _choose_layout(architecture, loaded)
     tensors = apply_view(loaded, view)
+    published = find_checkpoint(
+        architecture.checkpoints, file=file.name, hub=str(place.get("hub") or "")
+    )
     usual = architecture.preprocesses.get(layout, architecture.preprocess)
-    preprocess = read_preprocess(file, usual)
+    wanted = checkpoint_preprocess(published, usual) if published else usual
+    preprocess = read_preprocess(file, wanted)
     architecture = dataclasses.replace(architecture, preprocess=preprocess)
     classes = _count_classes(tensors, rules)
     parameters = merge_tensors(
@@ -109,7 +114,11 @@ def load_backbone(
         architecture,
         parameters,
         weights=source.text,
-        origin=_describe_origin(architecture, source, tensors, view) | place,
+        origin={
+            **_describe_origin(source, tensors, view, published),
+            **place,
+            "preprocess": _say_whose(layout, published, preprocess is wanted),
+        },
         compute_dtype=compute_dtype,
     )
 
@@ -186,24 +195,14 @@ def _count_classes(tensors: Tensors, rules: list[KeyRule]) -> int | None:
 
 
 def _describe_origin(
-    architecture: Architecture, source: WeightsSource, tensors: Tensors, view: View
+    source: WeightsSource,
+    tensors: Tensors,
+    view: View,
+    published: Mapping[str, Json] | None,
 ) -> dict[str, Json]:
     """Says where weights come from, by the file's own word or its published name."""
-    name = source.hub
-    if source.kind == "pretrained" and architecture.bundled is None:
-        name = _find_on_hub(architecture)
-    # All repositories of a hub call their files alike: there the repository tells.
-    published = next(
-        (
-            checkpoint
-            for checkpoint in architecture.checkpoints
-            if checkpoint.get("hub") == (name and name.repository)
-            and (name or checkpoint["file"] == tensors.path.name)
-        ),
-        {},
-    )
     facts = {
-        key: tensors.metadata.get(key, published.get(key))
+        key: tensors.metadata.get(key, (published or {}).get(key))
         for key in ("source_dataset", "license")
     }
     return {
@@ -214,3 +213,18 @@ def _describe_origin(
         **({"unwrapped": view.prefix} if view.prefix else {}),
         **({"left_out": view.n_left_out} if view.n_left_out else {}),
     }
+
+
+def _say_whose(
+    layout: str,
+    published: Mapping[str, Json] | None,
+    nothing_beside: bool,
+) -> str:
+    """Says by whose word images are prepared as they are."""
+    if not nothing_beside:
+        return "said beside the file"
+    if published:
+        return f"published with {published['name']}"
+    if layout == OWN_LAYOUT:
+        return "the network's own"
+    return f"usual for files of {layout}: nothing says how these weights want it"
