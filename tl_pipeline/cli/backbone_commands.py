@@ -1,8 +1,9 @@
-"""`backbone ls` and `backbone show`."""
+"""`backbone ls`, `backbone show` and `backbone check`."""
 
 from typing import Any
 
 from tl_pipeline.cli.console import AsJson, Console
+from tl_pipeline.errors import UnsoundWeightsError
 
 
 def ls(*, as_json: AsJson = False) -> None:
@@ -62,3 +63,40 @@ def show(name: str, *, as_json: AsJson = False) -> None:
         console.say(*(f"  {key}: {value}" for key, value in others.items()))
         console.say(f"  input: {describe_preprocess(checkpoint['preprocess'])}")
     console.result(facts)
+
+
+def check(
+    name: str,
+    *,
+    weights: str = "pretrained",
+    data: str | None = None,
+    workers: int | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Test a checkpoint: all of it used, finite, the same in a batch.
+
+    Exit code 1 where it is not fine.
+
+    Args:
+      name: A name from `backbone ls`, or package.module:factory.
+      weights: A file, pretrained, hf:OWNER/NAME, or random:SEED.
+      data: Labeled images: top-1 and top-5 of ImageNet's classifier where folders have
+        its WordNet ids, numbers or names, and what bfloat16 and float16 cost a head.
+      workers: Decoding threads; default: one a core.
+    """
+    from tl_pipeline.reporting.self_test import describe_check
+    from tl_pipeline.stages.check_backbone import check_backbone
+
+    console = Console(as_json=as_json)
+    report = check_backbone(
+        name, weights=weights, data=data, workers=workers, progress=console.progress()
+    )
+    found = report.to_json()
+    console.say(*describe_check(found))
+    console.result(found)
+    if not report.fine:
+        problems = "\n".join(f"  {problem}" for problem in report.problems)
+        raise UnsoundWeightsError(
+            f"Weights {weights} are not fine for {name}:\n{problems}\n"
+            "Download or export them again, or name the backbone they belong to."
+        )

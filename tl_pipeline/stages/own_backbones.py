@@ -14,8 +14,9 @@ from tl_pipeline.backbones.own_network import (
 )
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import WeightsError
+from tl_pipeline.stages.checkpoints import OWN_LAYOUT, Checkpoint
 from tl_pipeline.weights.hub import fetch_weights
-from tl_pipeline.weights.merge import KeyRule, merge_tensors
+from tl_pipeline.weights.merge import KeyRule
 from tl_pipeline.weights.reading import load_tensors
 from tl_pipeline.weights.safetensors import write_safetensors
 from tl_pipeline.weights.source import WeightsSource, parse_source
@@ -56,9 +57,10 @@ def load_own_backbone(
     if source.kind in ("pretrained", "random"):
         parameters = own.parameters()
         drop_values(own.network)
-        origin: dict[str, Json] = {"kind": source.kind} | dict.fromkeys(_FACTS)
+        origin: Mapping[str, Json] = {"kind": source.kind} | dict.fromkeys(_FACTS)
     else:
-        parameters, origin = _read_parameters(own, source)
+        checkpoint = open_own_checkpoint(own, source)
+        parameters, origin = checkpoint.merge(), checkpoint.origin
     return NetworkBackbone(
         architecture,
         parameters,
@@ -66,6 +68,37 @@ def load_own_backbone(
         origin=origin,
         compute_dtype=compute_dtype,
         network=own.network,
+    )
+
+
+def open_own_checkpoint(own: OwnNetwork, source: WeightsSource) -> Checkpoint:
+    """Opens a file of weights for a user's network, whose own values are dropped.
+
+    Raises:
+      WeightsError: The file cannot be had or read.
+    """
+    shapes = drop_values(own.network)
+    path, place = source.path, {}
+    if source.hub is not None:
+        found = fetch_weights(source.hub)
+        path = found.path
+        place = {"hub": source.hub.repository, "commit": found.commit}
+    assert path is not None
+    tensors = load_tensors(path)
+    return Checkpoint(
+        architecture=own.architecture,
+        layout=OWN_LAYOUT,
+        tensors=tensors,
+        n_tensors=len(tensors.arrays),
+        rules=[KeyRule(name, name) for name in shapes],
+        shapes=shapes,
+        origin={
+            "kind": source.kind,
+            "file": path.name,
+            "sha256": tensors.sha256,
+            **{key: tensors.metadata.get(key) for key in _FACTS},
+            **place,
+        },
     )
 
 
@@ -84,26 +117,3 @@ def save_weights(network: Any, path: str | Path) -> None:
 
 
 _FACTS = ("source_dataset", "license")
-
-
-def _read_parameters(
-    own: OwnNetwork, source: WeightsSource
-) -> tuple[dict[str, Any], dict[str, Json]]:
-    """Returns what a file holds, and where it is from."""
-    shapes = drop_values(own.network)
-    path, place = source.path, {}
-    if source.hub is not None:
-        found = fetch_weights(source.hub)
-        path = found.path
-        place = {"hub": source.hub.repository, "commit": found.commit}
-    assert path is not None
-    tensors = load_tensors(path)
-    parameters = merge_tensors(
-        tensors,
-        rules=[KeyRule(name, name) for name in shapes],
-        shapes=shapes,
-        what=own.name,
-    )
-    facts = {key: tensors.metadata.get(key) for key in _FACTS}
-    origin = {"kind": source.kind, "file": path.name, "sha256": tensors.sha256}
-    return parameters, {**origin, **facts, **place}
