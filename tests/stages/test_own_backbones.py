@@ -145,7 +145,7 @@ EDITS = {
     "a local name": (("half", "side"), True),
     "an operation": (("nnx.relu(", "nnx.gelu("), False),
     "a number": (("grid.mean((1, 2))", "grid.mean((1, 2)) * 2"), False),
-    "a table": (("np.arange(", "1 + np.arange("), False),
+    "a table": (("jnp.arange(", "1 + jnp.arange("), False),
     "a feature's name": (('"grid"', '"map"'), False),
 }
 
@@ -153,10 +153,10 @@ EDITS = {
 @pytest.mark.parametrize("what", EDITS)
 def test_code_that_computes_something_else_is_another_source(what: str, write: Write):
     edit, same = EDITS[what]
-    table = "TABLE = np.arange(32 * 32 * 16, dtype=np.float32).reshape(32, 32, 16)"
+    table = "TABLE = jnp.arange(32 * 32 * 16.0).reshape(32, 32, 16)"
     imports = (
         "from flax import nnx",
-        f"import numpy as np\nfrom flax import nnx\n{table}",
+        f"import jax.numpy as jnp\nfrom flax import nnx\n{table}",
     )
     plain = ("nnx.relu(self.conv(x))", "nnx.relu(self.conv(x)) + TABLE")
     names = write(imports, plain), write(imports, plain, edit)

@@ -2,15 +2,11 @@
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import numpy as np
 from jax.extend import core
-
-from tl_pipeline.arrays import array_digest
-from tl_pipeline.digest import json_digest
 
 
 def digest_computation(function: Callable[..., Any], *arguments: Any) -> str:
@@ -26,14 +22,7 @@ def digest_computation(function: Callable[..., Any], *arguments: Any) -> str:
     """
     traced = jax.jit(function).trace(*arguments)
     program = traced.lower(lowering_platforms=("cpu",)).as_text()
-    # Large ones may be arguments of the program, and so not in its text.
-    closed = traced.jaxpr
-    constants = [
-        array_digest({"": np.asarray(constant)})
-        for constant in (*closed.consts, *_list_constants(closed.jaxpr))
-    ]
-    text = hashlib.sha256(program.encode()).hexdigest()
-    return json_digest({"program": text, "constants": constants})
+    return hashlib.sha256(program.encode()).hexdigest()
 
 
 def count_flops(program: core.ClosedJaxpr) -> int:
@@ -73,25 +62,10 @@ def _count(jaxpr: core.Jaxpr) -> int:
 
 
 def _list_inner(equation: core.JaxprEqn) -> Iterator[core.Jaxpr]:
-    return (jaxpr for jaxpr, _ in _open(equation.params))
-
-
-def _list_constants(jaxpr: core.Jaxpr) -> Iterator[Any]:
-    for equation in jaxpr.eqns:
-        for value in equation.invars:
-            # Numbers stand in the program's text.
-            if isinstance(value, core.Literal) and np.ndim(value.val):
-                yield value.val
-        for inner, constants in _open(equation.params):
-            yield from constants
-            yield from _list_constants(inner)
-
-
-def _open(parameters: Mapping[str, Any]) -> Iterator[tuple[core.Jaxpr, Sequence[Any]]]:
-    """Yields the programs within an operation, each with its constants."""
-    for value in parameters.values():
+    """Yields the programs within an operation."""
+    for value in equation.params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             if isinstance(item, core.ClosedJaxpr):
-                yield item.jaxpr, item.consts
+                yield item.jaxpr
             elif isinstance(item, core.Jaxpr):
-                yield item, ()
+                yield item
