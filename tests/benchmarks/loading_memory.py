@@ -23,7 +23,7 @@ from tl_pipeline.backbones.registry import make_architecture
 
 _BYTES = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss' unit
 FORMATS = (  # and the layouts that are published in them
-    ("safetensors", ("timm", "torch")),
+    ("safetensors", ("timm", "torch", "torchvision")),
     ("pth", ("torchvision", "torch")),
     ("h5", ("keras-h5",)),
 )
