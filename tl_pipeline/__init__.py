@@ -18,12 +18,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what type checkers and editors see
+    from tl_pipeline.backbones.own import OwnBackbone
     from tl_pipeline.data.sources import load_dataset
     from tl_pipeline.runs.run import load_run
+    from tl_pipeline.spec import ImagePreprocess
     from tl_pipeline.stages.backbones import load_backbone
     from tl_pipeline.stages.compare_runs import compare_runs
     from tl_pipeline.stages.extract import extract
     from tl_pipeline.stages.import_features import import_features
+    from tl_pipeline.stages.own_backbones import save_weights
     from tl_pipeline.stages.predict import predict
     from tl_pipeline.stages.promote import promote, rollback
     from tl_pipeline.stages.rank import rank_stores
@@ -32,6 +35,8 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from tl_pipeline.store.store import open_store
 
 _HOMES = {
+    "ImagePreprocess": "tl_pipeline.spec",
+    "OwnBackbone": "tl_pipeline.backbones.own",
     "compare_runs": "tl_pipeline.stages.compare_runs",
     "extract": "tl_pipeline.stages.extract",
     "import_features": "tl_pipeline.stages.import_features",
@@ -44,10 +49,13 @@ _HOMES = {
     "promote": "tl_pipeline.stages.promote",
     "rank_stores": "tl_pipeline.stages.rank",
     "rollback": "tl_pipeline.stages.promote",
+    "save_weights": "tl_pipeline.stages.own_backbones",
     "train": "tl_pipeline.stages.train",
 }
 
 __all__ = [
+    "ImagePreprocess",
+    "OwnBackbone",
     "compare_runs",
     "extract",
     "import_features",
@@ -60,6 +68,7 @@ __all__ = [
     "promote",
     "rank_stores",
     "rollback",
+    "save_weights",
     "train",
 ]
 

@@ -4,6 +4,7 @@ A default is written here and nowhere else. Unknown keys are errors that list th
 ones. Each key's description is also its comment in the file that `init` writes.
 """
 
+import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -72,7 +73,9 @@ class DataConfig(Section):
 class BackboneConfig(Section):
     """The frozen network and the outputs of it that are cached."""
 
-    name: Name = Field(description="see `tl-pipeline backbone ls`")
+    name: Name = Field(
+        description="see `tl-pipeline backbone ls`; or package.module:factory"
+    )
     weights: Name = Field(
         "pretrained", description="a file, pretrained, or random:SEED"
     )
@@ -156,7 +159,8 @@ def load_config(path: Path) -> PipelineConfig:
     """Reads and validates a `pipeline.toml`.
 
     Relative paths in it are kept as they are: they are relative to where the command
-    runs, like the ones typed on a command line.
+    runs, like the ones typed on a command line. Where it names a network of the user's
+    own, modules beside it can be imported from then on.
 
     Raises:
       ConfigError: The file is missing, is not TOML, or holds unknown or unfit keys;
@@ -181,7 +185,11 @@ def load_config(path: Path) -> PipelineConfig:
         raise ConfigError(
             f"Configuration {path} is not TOML: {shorten(error)}. Mend that line."
         ) from None
-    return make_config(values, where=str(path))
+    config = make_config(values, where=str(path))
+    if ":" in config.backbone.name:
+        # Last, so that no file there stands in for an installed module.
+        sys.path.append(str(path.resolve().parent))
+    return config
 
 
 def make_config(values: Mapping[str, Any], *, where: str) -> PipelineConfig:

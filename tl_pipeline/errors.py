@@ -51,6 +51,10 @@ class WeightsError(RequestError):
     """Weights that cannot be read, or that do not fit the network."""
 
 
+class MisfitError(WeightsError):
+    """Weights that were read, and do not fit the network."""
+
+
 class SpecMismatchError(RequestError):
     """A store or a head that was made with another feature spec."""
 
@@ -94,6 +98,10 @@ class RoomError(FailedError):
 
 class ParityError(FailedError):
     """Stored rows differ, beyond tolerance, from the same rows computed now."""
+
+
+class UnsoundWeightsError(FailedError):
+    """Weights that did not pass their self-test."""
 
 
 class TooManyFailuresError(FailedError):

@@ -109,7 +109,7 @@ class FeatureSpec:
       compute_dtype: One of `COMPUTE_DTYPES`.
       matmul_precision: JAX's name of the precision of matrix products.
       store_dtype: One of `STORE_DTYPES`.
-      source: SHA-256 of the source file of a user's own module, else "".
+      source: Digest of what a user's own module computes, else "".
       schema: Version of the store's format.
     """
 

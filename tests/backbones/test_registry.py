@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS
-from tl_pipeline.backbones.network import published_features
+from tl_pipeline.backbones.network import outline_network
 from tl_pipeline.backbones.registry import (
     _FAMILIES,
     describe_backbone,
@@ -47,8 +47,9 @@ def test_each_describes_itself_in_plain_data(name):
 def test_outputs_that_a_file_without_top_lacks_are_bound_to_the_classifier(name):
     # Others share a store with every classifier, so they must not depend on it.
     architecture = make_architecture(name)
-    whole = published_features(architecture).keys()
-    trunk = published_features(dataclasses.replace(architecture, classes=None)).keys()
+    whole = outline_network(architecture).features.keys()
+    without = dataclasses.replace(architecture, classes=None)
+    trunk = outline_network(without).features.keys()
     assert whole - trunk == whole & set(CLASSIFIER_OUTPUTS)
 
 
@@ -59,6 +60,16 @@ def test_features_are_listed_in_order_with_shapes():
         "pool": [64],
         "logits": [5],
     }
+
+
+# Multiply-adds of one image at 224 pixels, in billions, as torchvision's and timm's
+# tables have them.
+WORK = {"resnet50": 4.09, "mobilenet_v2": 0.301, "vit_small_patch16": 4.61}
+
+
+@pytest.mark.parametrize("name", WORK)
+def test_the_work_of_an_image_is_twice_the_published_multiply_adds(name):
+    assert describe_backbone(name)["flops"] == pytest.approx(2e9 * WORK[name], rel=0.02)
 
 
 @pytest.mark.parametrize(

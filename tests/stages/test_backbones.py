@@ -5,6 +5,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from tl_pipeline.backbones.digits_cnn import BUNDLED
+from tl_pipeline.backbones.network import network_shapes
+from tl_pipeline.backbones.parameters import random_parameters
+from tl_pipeline.backbones.published import describe_checkpoint, find_checkpoint
+from tl_pipeline.backbones.registry import make_architecture
 from tl_pipeline.digest import file_digest
 from tl_pipeline.errors import BackboneError, WeightsError
 from tl_pipeline.stages.backbones import load_backbone
@@ -126,3 +130,87 @@ def test_what_lies_beside_the_weights_says_how_images_are_prepared(tmp_path):
     other = load_backbone("digits_cnn", weights=tmp_path / "w.safetensors").preprocess
     assert other.size == usual.size
     assert (other.resize_size, other.mean) == (2 * usual.size[0], tuple(channels))
+
+
+@pytest.fixture
+def mobilenet(tmp_path):
+    """Writes a MobileNetV3 under a name, and loads it."""
+    architecture = make_architecture("mobilenet_v3_small")
+    shapes = network_shapes(architecture, None)
+    arrays = random_parameters(shapes, seed=0)
+
+    def load(name):
+        save_file(arrays, tmp_path / name)
+        return load_backbone("mobilenet_v3_small", weights=tmp_path / name)
+
+    return load
+
+
+def test_the_name_of_a_published_file_says_how_images_are_prepared(mobilenet):
+    published = mobilenet("mobilenet_v3_small-047dcff4 (1).safetensors")
+    assert published.preprocess.resize_size == 256
+    origin = published.weights_origin
+    assert origin["preprocess"] == "published with torchvision IMAGENET1K_V1"
+    assert origin["license"] == "BSD-3-Clause"
+    other = mobilenet("mine.safetensors").weights_origin
+    assert other["license"] is None and other["preprocess"] == "the network's own"
+
+
+# As torchvision's documentation has them: resize, crop, interpolation.
+TORCHVISION = {
+    ("resnet50", "resnet50-0676ba61.pth"): (256, 224, "bilinear"),
+    ("resnet50", "resnet50-11ad3fa6.pth"): (232, 224, "bilinear"),
+    ("efficientnet_b0", "efficientnet_b0_rwightman-7f5810bc.pth"): (
+        256,
+        224,
+        "bicubic",
+    ),
+    ("efficientnet_b1", "efficientnet_b1_rwightman-bac287d4.pth"): (
+        256,
+        240,
+        "bicubic",
+    ),
+    ("efficientnet_b1", "efficientnet_b1-c27df63c.pth"): (255, 240, "bilinear"),
+    ("efficientnet_b3", "efficientnet_b3_rwightman-b3899882.pth"): (
+        320,
+        300,
+        "bicubic",
+    ),
+    ("efficientnet_b5", "efficientnet_b5_lukemelas-1a07897c.pth"): (
+        456,
+        456,
+        "bicubic",
+    ),
+    ("efficientnet_v2_s", "efficientnet_v2_s-dd5fe13b.pth"): (384, 384, "bilinear"),
+    ("inception_v3", "inception_v3_google-0cc3c7bd.pth"): (342, 299, "bilinear"),
+    ("mobilenet_v3_large", "mobilenet_v3_large-5c1a4163.pth"): (232, 224, "bilinear"),
+    ("vgg16", "vgg16-397923af.pth"): (256, 224, "bilinear"),
+    ("convnext_tiny", "convnext_tiny-983f1562.pth"): (236, 224, "bilinear"),
+}
+
+
+@pytest.mark.parametrize(("name", "file"), TORCHVISION)
+def test_each_checkpoint_of_torchvision_has_its_own_crop(name, file):
+    architecture = make_architecture(name)
+    checkpoint = find_checkpoint(architecture.checkpoints, file=file)
+    assert checkpoint is not None and checkpoint["file"] == file
+    said = describe_checkpoint(architecture, checkpoint)["preprocess"]
+    resize, crop, interpolation = TORCHVISION[name, file]
+    assert said["resize_size"] == resize and said["size"] == [crop, crop]
+    assert said["interpolation"] == interpolation
+
+
+def test_another_size_keeps_the_share_of_the_crop():
+    architecture = make_architecture("resnet50", settings={"input_size": 448})
+    checkpoint = find_checkpoint(architecture.checkpoints, file="resnet50-11ad3fa6.pth")
+    said = describe_checkpoint(architecture, checkpoint)["preprocess"]
+    assert (said["resize_size"], said["size"]) == (464, [448, 448])
+
+
+def test_a_repository_s_file_is_known_by_the_repository():
+    checkpoints = make_architecture("resnet50").checkpoints
+    known = find_checkpoint(
+        checkpoints, file="model.safetensors", hub="timm/resnet50.a1h_in1k"
+    )
+    assert known is not None and known["crop_size"] == 176
+    assert find_checkpoint(checkpoints, file="model.safetensors") is None

@@ -1,15 +1,14 @@
 """ResNets in files of other shapes: detectors, numbered modules, gray images."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from tl_pipeline.backbones.network import network_shapes, normalize
+from tl_pipeline.backbones.published import checkpoint_preprocess, find_checkpoint
 from tl_pipeline.backbones.registry import make_architecture
 from tl_pipeline.errors import BackboneError, WeightsError
-from tl_pipeline.stages.backbones import _find_published, _table, load_backbone
+from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.weights.reading import load_tensors
 
 NUMBERS = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
@@ -96,7 +95,8 @@ def test_published_files_are_known_by_name_or_by_the_digest_in_their_name(tmp_pa
 
     def find(file, **facts):
         known = ({"file": file, **facts},)
-        return bool(_find_published(known, None, loaded, "torch"))
+        given = {"file": loaded.path.name, "sha256": loaded.sha256, "layout": "torch"}
+        return find_checkpoint(known, **given) is not None
 
     assert find("mine.pth") and find(f"theirs-{loaded.sha256[:8]}.pth")
     assert not find("theirs.pth") and not find("theirs-01234567.pth")
@@ -153,7 +153,7 @@ def test_radimagenet_prepares_images_as_its_own_examples_do(tmp_path):
 def test_radimagenet_of_keras_is_kerass_way_by_255():
     architecture = make_architecture("keras_resnet50")
     (facts,) = (c for c in architecture.checkpoints if "preprocess" in c)
-    said = dataclasses.replace(architecture.preprocess, **_table(facts["preprocess"]))
+    said = checkpoint_preprocess(facts, architecture.preprocess)
     images = np.random.default_rng(0).integers(0, 256, (1, 2, 2, 3), np.uint8)
     theirs = np.asarray(normalize(images, architecture.preprocess)) / 255
     np.testing.assert_allclose(normalize(images, said), theirs, atol=1e-6)

@@ -47,6 +47,7 @@ class Architecture:
         that is no default: settings, for whoever asks for none.
       first_kernel: The parameter whose last but one axis is the image's channels, of
         networks that have the setting `channels`.
+      source: The digest of what a user's own network computes, else "".
     """
 
     name: str
@@ -65,6 +66,7 @@ class Architecture:
         default_factory=dict
     )
     first_kernel: str = ""
+    source: str = ""
 
     @property
     def what(self) -> str:

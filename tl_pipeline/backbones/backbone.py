@@ -18,8 +18,9 @@ class Backbone(Protocol):
     """A frozen network, its weights loaded, or a baseline that stands for one.
 
     Attributes:
-      name: The registry's name.
+      name: The registry's name, or `package.module:factory`.
       settings: The architecture's settings, all of them, plain data.
+      source: The digest of what a user's own network computes, else "".
       weights: The source string that was asked for.
       weights_digest: Of the trunk's float32 parameters, without classifier, before
         BatchNorm is folded.
@@ -39,6 +40,9 @@ class Backbone(Protocol):
 
     @property
     def settings(self) -> Mapping[str, Json]: ...  # noqa: D102
+
+    @property
+    def source(self) -> str: ...  # noqa: D102
 
     @property
     def weights(self) -> str: ...  # noqa: D102

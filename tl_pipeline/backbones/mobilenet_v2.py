@@ -146,10 +146,12 @@ def make_architecture(
                 "license": "Apache-2.0",
                 "url": _URL + file,
                 "digest": "unpinned",
+                **({"top1": top1} if top1 else {}),
             }
-            for name, file in (
-                ("imagenet", with_top),
-                ("imagenet, no top", without_top),
+            for name, file, top1 in (
+                # keras.io/api/applications has it for the full width alone.
+                ("imagenet", with_top, 71.3 if width == 1 else None),
+                ("imagenet, no top", without_top, None),
             )
         ),
         how_to_get=f"Bring Keras' own file, {with_top} or {without_top} (from {_URL}), "

@@ -7,7 +7,7 @@ one architecture share a compilation, and each batch shape is compiled once.
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from flax import nnx
 from tl_pipeline.arrays import array_digest
 from tl_pipeline.backbones.architecture import Architecture
 from tl_pipeline.backbones.backbone import Forward
+from tl_pipeline.backbones.computation import count_flops
 from tl_pipeline.backbones.features import resolve_features
 from tl_pipeline.backbones.layers import fold_batch_norms
 from tl_pipeline.backbones.parameters import (
@@ -47,6 +48,7 @@ class NetworkBackbone:
         weights: str,
         origin: Mapping[str, Json],
         compute_dtype: str = "float32",
+        network: nnx.Module | None = None,
     ):
         """Takes merged float32 parameters by dotted name.
 
@@ -56,10 +58,17 @@ class NetworkBackbone:
           weights: The source string.
           origin: Where they come from, as in `Backbone.weights_origin`.
           compute_dtype: `"float32"` or `"bfloat16"`.
+          network: What the parameters are put into; by default it is made.
         """
-        trunk, classifier = split_classifier(parameters)
+        # A network of others may name anything so.
+        trunk, classifier = (
+            (parameters, {})
+            if architecture.classes is None
+            else split_classifier(parameters)
+        )
         self.name = architecture.name
         self.settings = architecture.settings
+        self.source = architecture.source
         self.preprocess: ImagePreprocess = architecture.preprocess
         self.weights = weights
         self.weights_digest = array_digest(trunk)
@@ -67,7 +76,8 @@ class NetworkBackbone:
         self.weights_origin = origin
         self.compute_dtype = compute_dtype
         classes = len(classifier["classifier.bias"]) if classifier else None
-        network = make_abstract(architecture.make_network, classes)
+        if network is None:
+            network = make_abstract(architecture.make_network, classes)
         self._shapes = _output_shapes(network, self.preprocess)
         set_parameters(network, parameters)
         fold_batch_norms(network)
@@ -189,28 +199,49 @@ def network_shapes(
     return parameter_shapes(make_abstract(architecture.make_network, classes))
 
 
-def count_parameters(architecture: Architecture) -> tuple[int, int]:
-    """Returns how many numbers the trunk and the published classifier hold.
+class Outline(NamedTuple):
+    """What is known of an architecture with its published classifier, weights apart.
 
-    BatchNorm's statistics count: they are part of what a checkpoint brings.
+    Attributes:
+      features: Each output's shape for one example, in order.
+      parameters: How many numbers the trunk holds; BatchNorm's statistics count, for
+        they are part of what a checkpoint brings.
+      classifier_parameters: Likewise the classifier.
+      flops: The work of one example; a multiply-add is 2. See `count_flops`.
     """
-    sizes = {
-        name: math.prod(shape)
-        for name, shape in network_shapes(architecture, architecture.classes).items()
-    }
-    trunk, _ = split_classifier(sizes)
-    return sum(trunk.values()), sum(sizes.values()) - sum(trunk.values())
+
+    features: dict[str, tuple[int, ...]]
+    parameters: int
+    classifier_parameters: int
+    flops: int
 
 
-def published_features(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """Returns the outputs of an architecture with its published classifier."""
+def outline_network(architecture: Architecture) -> Outline:
+    """Traces an architecture once; no weights are made, nothing is run."""
     network = make_abstract(architecture.make_network, architecture.classes)
-    return _output_shapes(network, architecture.preprocess)
+    sizes = {
+        name: math.prod(shape) for name, shape in parameter_shapes(network).items()
+    }
+    trunk, _ = (sizes, {}) if architecture.classes is None else split_classifier(sizes)
+    jaxpr, features = _trace(network, architecture.preprocess)
+    return Outline(
+        features=features,
+        parameters=sum(trunk.values()),
+        classifier_parameters=sum(sizes.values()) - sum(trunk.values()),
+        flops=count_flops(jaxpr),
+    )
 
 
 def _output_shapes(
     network: nnx.Module, preprocess: ImagePreprocess
 ) -> dict[str, tuple[int, ...]]:
+    return _trace(network, preprocess)[1]
+
+
+def _trace(
+    network: nnx.Module, preprocess: ImagePreprocess
+) -> tuple[Any, dict[str, tuple[int, ...]]]:
+    """Returns the program of one example, and the shapes of its outputs."""
     graph, state = nnx.split(network)
     images = jax.ShapeDtypeStruct((1, *preprocess.input_shape), jnp.float32)
     # As pairs: a dictionary comes back with its keys sorted, and the order matters.
@@ -218,11 +249,11 @@ def _output_shapes(
 
     def run(state: Any, images: jax.Array) -> list[jax.Array]:
         outputs = nnx.merge(graph, state)(images)  # pyright: ignore[reportCallIssue]
-        names.extend(outputs)
+        names[:] = outputs
         return list(outputs.values())
 
-    shapes = jax.eval_shape(run, state, images)
-    return {name: x.shape[1:] for name, x in zip(names, shapes, strict=True)}
+    jaxpr, shapes = jax.make_jaxpr(run, return_shape=True)(state, images)
+    return jaxpr, {name: x.shape[1:] for name, x in zip(names, shapes, strict=True)}
 
 
 def _pool(x: jax.Array, pooling: str) -> jax.Array:

@@ -22,15 +22,16 @@ def parameter_shapes(network: nnx.Module) -> dict[str, tuple[int, ...]]:
 
 
 def set_parameters(network: nnx.Module, parameters: Mapping[str, Any]) -> None:
-    """Sets all parameters of a network, which may be an abstract one, in place."""
+    """Sets parameters of a network, which may be an abstract one, in place."""
     flat = nnx.to_flat_state(nnx.state(network))
-    assert {_dotted(path) for path, _ in flat} == set(parameters)
+    assert parameters.keys() <= {_dotted(path) for path, _ in flat}
     nnx.update(
         network,
         nnx.from_flat_state(
             [
                 (path, variable.replace(parameters[_dotted(path)]))
                 for path, variable in flat
+                if _dotted(path) in parameters
             ]
         ),
     )
@@ -82,8 +83,13 @@ def make_abstract(make_network: Any, classes: int | None) -> nnx.Module:
 
 
 def cast_floats(tree: Any, dtype: str) -> Any:
-    """Casts all arrays of a tree to a compute dtype."""
-    return jax.tree.map(lambda array: jax.numpy.asarray(array, dtype), tree)
+    """Casts the floating arrays of a tree to a compute dtype."""
+
+    def cast(array: Any) -> Any:
+        floating = jax.numpy.issubdtype(array.dtype, jax.numpy.floating)
+        return jax.numpy.asarray(array, dtype if floating else None)
+
+    return jax.tree.map(cast, tree)
 
 
 def _draw(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:

@@ -24,6 +24,7 @@ class PixelsBackbone:
     """The downsized pixels as one output, `pool`; see `Backbone` for attributes."""
 
     name = NAME
+    source = ""
     weights = NO_WEIGHTS
     weights_digest = array_digest({})
     classifier_digest = None

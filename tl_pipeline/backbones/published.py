@@ -1,15 +1,23 @@
 """What whoever published weights says of them: their files, and the input they want."""
 
+import dataclasses
 import functools
+import math
+import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
+from tl_pipeline.backbones.architecture import Architecture
 from tl_pipeline.digest import Json
 from tl_pipeline.spec import ImagePreprocess
 
 CLASSES = 1000  # of ImageNet-1k, on which most are trained
 
+_DIGITS = re.compile(r"-[0-9a-f]{8}(?=\.pth)")
+_OF_INPUTS = ("resize_size", "crop_size", "crop_pct", "interpolation", "mean", "std")
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -92,6 +100,96 @@ def gray_preprocess(size: int, *, crop: float = 0.875) -> ImagePreprocess:
         std=(round(sum(_IMAGENET_STD) / 3, 4),),
         decoder="pillow-16",
     )
+
+
+def checkpoint_preprocess(
+    checkpoint: Mapping[str, Any], usual: ImagePreprocess
+) -> ImagePreprocess:
+    """Returns how images become inputs for published weights.
+
+    Args:
+      checkpoint: Of `Architecture.checkpoints`.
+      usual: Of such files: what the checkpoint does not say, and the size, whose share
+        of the resized image the crop keeps.
+    """
+    if "preprocess" in checkpoint:
+        return dataclasses.replace(usual, **as_settings(checkpoint["preprocess"]))
+    if "crop_size" not in checkpoint:
+        return usual
+    side = max(usual.size)
+    if "resize_size" in checkpoint:  # torchvision's word
+        resize = side * checkpoint["resize_size"] / checkpoint["crop_size"]
+    else:  # timm's; rounded down, as there
+        resize = math.floor(side / checkpoint["crop_pct"])
+    return dataclasses.replace(
+        usual,
+        resize="short",
+        resize_size=round(resize),
+        interpolation=checkpoint["interpolation"],
+        mean=tuple(checkpoint.get("mean", usual.mean)),
+        std=tuple(checkpoint.get("std", usual.std)),
+    )
+
+
+def as_settings(table: Json) -> dict[str, Any]:
+    """Returns a table of published facts, its lists as tuples, "none" as None."""
+    if not isinstance(table, Mapping):
+        return {}
+    return {
+        key: None if item == "none" else tuple(item) if isinstance(item, list) else item
+        for key, item in table.items()
+    }
+
+
+def find_checkpoint(
+    checkpoints: Sequence[Mapping[str, Json]],
+    *,
+    file: str,
+    sha256: str = "",
+    layout: str = "",
+    hub: str = "",
+) -> Mapping[str, Json] | None:
+    """Returns the published weights that a file is, by what it is called.
+
+    Args:
+      checkpoints: Of an architecture.
+      file: The file's name; its ending may be another. Of PyTorch's files the digits in
+        their names suffice, as in `resnet50-0676ba61.pth`, whatever else the name
+        became, or the file's digest, which begins with these digits.
+      sha256: The file's digest, if it is known.
+      layout: Of the names in the file, if it is known.
+      hub: The repository it is from: all of them call their files alike.
+    """
+    for checkpoint in checkpoints:
+        if layout and checkpoint.get("layout", layout) != layout:
+            continue
+        if hub or "hub" in checkpoint:
+            if checkpoint.get("hub") == hub:
+                return checkpoint
+            continue
+        known = str(checkpoint["file"])
+        digits = _DIGITS.search(known)
+        named = Path(file).stem == Path(known).stem
+        if digits:
+            named |= digits[0] in file or sha256.startswith(digits[0][1:])
+        if named:
+            return checkpoint
+    return None
+
+
+def describe_checkpoint(
+    architecture: Architecture, checkpoint: Mapping[str, Json]
+) -> dict[str, Json]:
+    """Returns a checkpoint's facts, and how it wants images to be prepared."""
+    hub, suffix = str(checkpoint.get("hub", "")), Path(str(checkpoint["file"])).suffix
+    if hub:
+        layout = "timm" if hub.startswith("timm/") else "transformers"
+    else:
+        layout = {".h5": "keras-h5", ".npz": "google-npz"}.get(suffix, "torchvision")
+    usual = architecture.preprocesses.get(layout, architecture.preprocess)
+    facts = {key: checkpoint[key] for key in checkpoint if key not in _OF_INPUTS}
+    preprocess = checkpoint_preprocess(checkpoint, usual)
+    return {**facts, "preprocess": preprocess.to_json()}
 
 
 def list_checkpoints(name: str) -> tuple[Mapping[str, Json], ...]:

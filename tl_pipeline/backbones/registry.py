@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_pipeline.backbones.architecture import Architecture
+from tl_pipeline.backbones.own import is_own
 from tl_pipeline.backbones.pixels import PixelsBackbone, make_pixels
+from tl_pipeline.backbones.published import describe_checkpoint
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
 
@@ -159,30 +161,39 @@ def describe_backbone(
     Returns:
       `name`, `settings`, `features` (name to shape, in order, `logits` as with the
       published classifier), `parameters` (the trunk's), `classifier_parameters`,
-      `input_shape`, `preprocess` and `checkpoints`.
+      `flops` (of one example, a multiply-add is 2), `input_shape`, `preprocess` and
+      `checkpoints`.
 
     Raises:
       BackboneError: There is no such backbone, or a setting is wrong.
     """
-    if is_weightless(name):
-        backbone = make_weightless(name, settings=settings)
-        shapes, checkpoints = backbone.feature_shapes(), ()
-        trunk = classifier = 0
-    else:
-        from tl_pipeline.backbones.network import count_parameters, published_features
+    if is_own(name):
+        from tl_pipeline.backbones.own_network import make_own
 
+        backbone = make_own(name, settings=settings).architecture
+    elif is_weightless(name):
+        backbone = make_weightless(name, settings=settings)
+    else:
         backbone = make_architecture(name, settings=settings)
-        shapes, checkpoints = published_features(backbone), backbone.checkpoints
-        trunk, classifier = count_parameters(backbone)
+    if isinstance(backbone, PixelsBackbone):
+        outline = None
+        shapes, checkpoints = backbone.feature_shapes(), []
+    else:
+        from tl_pipeline.backbones.network import outline_network
+
+        outline = outline_network(backbone)
+        shapes = outline.features
+        checkpoints = [describe_checkpoint(backbone, c) for c in backbone.checkpoints]
     return {
         "name": name,
         "settings": dict(backbone.settings),
         "features": {output: list(shape) for output, shape in shapes.items()},
-        "parameters": trunk,
-        "classifier_parameters": classifier,
+        "parameters": outline.parameters if outline else 0,
+        "classifier_parameters": outline.classifier_parameters if outline else 0,
+        "flops": outline.flops if outline else 0,
         "input_shape": list(backbone.preprocess.input_shape),
         "preprocess": backbone.preprocess.to_json(),
-        "checkpoints": [dict(checkpoint) for checkpoint in checkpoints],
+        "checkpoints": checkpoints,
     }
 
 
@@ -192,5 +203,6 @@ def _check_name(name: str) -> None:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise BackboneError(
-            f"Asked for backbone {name!r}; known are {', '.join(known)}.{hint}"
+            f"Asked for backbone {name!r}; known are {', '.join(known)}, "
+            f"and package.module:factory for a network of your own.{hint}"
         )

@@ -54,7 +54,8 @@ _INSPECT_COMMANDS = {
 }
 _BACKBONE_COMMANDS = {
     "ls": "List the backbones.",
-    "show": "Show a backbone: features, shapes, weights, input.",
+    "show": "Show a backbone: features, shapes, work, weights, input.",
+    "check": "Test a checkpoint: all of it used, finite, the same in a batch.",
 }
 
 

@@ -1,8 +1,9 @@
-"""`backbone ls` and `backbone show`."""
+"""`backbone ls`, `backbone show` and `backbone check`."""
 
 from typing import Any
 
 from tl_pipeline.cli.console import AsJson, Console
+from tl_pipeline.errors import UnsoundWeightsError
 
 
 def ls(*, as_json: AsJson = False) -> None:
@@ -29,22 +30,73 @@ def show(name: str, *, as_json: AsJson = False) -> None:
     """Show a backbone: its features with their shapes, its weights, its input.
 
     Args:
-      name: A name from `backbone ls`.
+      name: A name from `backbone ls`, or package.module:factory.
     """
     from tl_pipeline.backbones.registry import describe_backbone
+    from tl_pipeline.reporting.sentences import describe_preprocess
     from tl_pipeline.reporting.tables import format_table
 
     console = Console(as_json=as_json)
     facts: dict[str, Any] = describe_backbone(name)
-    console.say(f"{facts['name']}: {facts['parameters']:,} parameters", "")
+    of_top = facts["classifier_parameters"]
+    console.say(
+        f"{facts['name']}: {facts['parameters']:,} parameters"
+        + (f", and {of_top:,} of its published classifier" if of_top else ""),
+        f"work of one image of {'x'.join(map(str, facts['input_shape']))}: "
+        f"{facts['flops'] / 1e9:.3g} GFLOPs, a multiply-add counted as 2",
+        "",
+    )
     table = [
         {"feature": feature, "shape": "x".join(map(str, shape))}
         for feature, shape in facts["features"].items()
     ]
     console.say(format_table(table), "")
-    console.say("preprocessing")
-    console.say(*(f"  {key}: {value}" for key, value in facts["preprocess"].items()))
-    console.say("", "known weights")
+    console.say(
+        "input, where the weights say nothing else:",
+        f"  {describe_preprocess(facts['preprocess'])}",
+    )
     for checkpoint in facts["checkpoints"]:
-        console.say(*(f"  {key}: {value}" for key, value in checkpoint.items()))
+        console.say("", f"weights: {checkpoint['name']}")
+        others = {
+            k: v for k, v in checkpoint.items() if k not in ("name", "preprocess")
+        }
+        console.say(*(f"  {key}: {value}" for key, value in others.items()))
+        console.say(f"  input: {describe_preprocess(checkpoint['preprocess'])}")
     console.result(facts)
+
+
+def check(
+    name: str,
+    *,
+    weights: str = "pretrained",
+    data: str | None = None,
+    workers: int | None = None,
+    as_json: AsJson = False,
+) -> None:
+    """Test a checkpoint: all of it used, finite, the same in a batch.
+
+    Exit code 1 where it is not fine.
+
+    Args:
+      name: A name from `backbone ls`, or package.module:factory.
+      weights: A file, pretrained, hf:OWNER/NAME, or random:SEED.
+      data: Labeled images: top-1 and top-5 of ImageNet's classifier where folders have
+        its WordNet ids, numbers or names, and what bfloat16 and float16 cost a head.
+      workers: Decoding threads; default: one a core.
+    """
+    from tl_pipeline.reporting.self_test import describe_check
+    from tl_pipeline.stages.check_backbone import check_backbone
+
+    console = Console(as_json=as_json)
+    report = check_backbone(
+        name, weights=weights, data=data, workers=workers, progress=console.progress()
+    )
+    found = report.to_json()
+    console.say(*describe_check(found))
+    console.result(found)
+    if not report.fine:
+        problems = "\n".join(f"  {problem}" for problem in report.problems)
+        raise UnsoundWeightsError(
+            f"Weights {weights} are not fine for {name}:\n{problems}\n"
+            "Download or export them again, or name the backbone they belong to."
+        )

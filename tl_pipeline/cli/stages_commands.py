@@ -47,7 +47,7 @@ def extract(
     Args:
       data: A folder, a table (.csv, .parquet, .jsonl), arrays (.npz, .h5), or a
         built-in such as builtin:digits.
-      backbone: A name from `backbone ls`.
+      backbone: A name from `backbone ls`, or package.module:factory.
       weights: A file, pretrained, or random:SEED.
       features: Outputs to cache: pool, stage3:avg, logits, ...
       dataset: The dataset's name; default: the folder's.

@@ -104,3 +104,30 @@ def describe_seeds(seeds: Mapping[str, Any]) -> str:
         f"Over the {seeds['n']} seeds of its setting: test {seeds['measure']} "
         f"{mean:.3f} ± {spread:.3f}"
     )
+
+
+def describe_preprocess(preprocess: Mapping[str, Any]) -> str:
+    """Says how images are prepared; takes `ImagePreprocess.to_json()`.
+
+    Example:
+      >>> describe_preprocess({"color": "rgb", "resize": "short", "resize_size": 256,
+      ...   "size": [224, 224], "interpolation": "bilinear", "scale": 1 / 255,
+      ...   "mean": [0.5] * 3, "std": [0.5] * 3})
+      'rgb, shorter side to 256 (bilinear), center 224x224; \
+(x / 255 - [0.5, 0.5, 0.5]) / [0.5, 0.5, 0.5]'
+    """
+    height, width = preprocess["size"]
+    size = f"{height}x{width}"
+    taken = {
+        "short": f"shorter side to {preprocess['resize_size']} "
+        f"({preprocess['interpolation']}), center {size}",
+        "exact": f"whole image to {size} ({preprocess['interpolation']})",
+        "none": f"{size} as they are",
+    }[preprocess["resize"]]
+    scale = preprocess["scale"]
+    scaled = "x" if scale == 1 else f"x / {1 / scale:.5g}"
+    mean, std = (
+        "[" + ", ".join(f"{value:.5g}" for value in preprocess[key]) + "]"
+        for key in ("mean", "std")
+    )
+    return f"{preprocess['color']}, {taken}; ({scaled} - {mean}) / {std}"

@@ -44,6 +44,9 @@ def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
     if extracted["shards_merged"]:
         lines.append(f"  merged {count(extracted['shards_merged'], 'small shard')}")
     lines += [f"  note: {escape_text(note)}" for note in extracted["notes"]]
+    whose = str((extracted["weights_origin"] or {}).get("preprocess", ""))
+    if whose.startswith("usual"):
+        lines.append(f"  note: images are prepared as is {whose}")
     lines += _failed(extracted)
     for key, what in (
         ("conflicts", "same bytes, other targets"),

@@ -1,41 +1,20 @@
 """Where weights meet backbones: a name and a source string become a backbone."""
 
-import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from tl_pipeline.arrays import COMPUTE_DTYPES
-from tl_pipeline.backbones.architecture import CLASSIFIER_PREFIX, Architecture
 from tl_pipeline.backbones.backbone import Backbone as Backbone
+from tl_pipeline.backbones.own import is_own
 from tl_pipeline.backbones.registry import (
     is_weightless,
     make_architecture,
     make_weightless,
 )
 from tl_pipeline.digest import Json
-from tl_pipeline.errors import BackboneError, WeightsError, shorten
-from tl_pipeline.weights.hub import fetch_weights
-from tl_pipeline.weights.merge import (
-    LEFT_OUT,
-    TRANSFORMS,
-    KeyRule,
-    merge_tensors,
-    named_tensors,
-)
-from tl_pipeline.weights.preprocessing import read_preprocess
-from tl_pipeline.weights.reading import load_tensors
-from tl_pipeline.weights.source import (
-    PRETRAINED,
-    HubName,
-    WeightsSource,
-    parse_source,
-)
-from tl_pipeline.weights.tensors import Tensors
-from tl_pipeline.weights.unwrap import View, apply_view, list_views
-
-_FORMATS_OF_ONE_LAYOUT = ("keras-h5", "keras-weights-h5", "google-npz", "darknet")
-OWN_LAYOUT = "tl-pipeline"  # parameters under this package's names
+from tl_pipeline.errors import BackboneError, WeightsError
+from tl_pipeline.stages.checkpoints import open_checkpoint
+from tl_pipeline.weights.source import PRETRAINED, parse_source
 
 
 def load_backbone(
@@ -48,7 +27,8 @@ def load_backbone(
     """Loads a frozen network with its weights.
 
     Args:
-      name: A name from `list_backbones`.
+      name: A name from `list_backbones`, or `package.module:factory`, a function of
+        your own that returns an `OwnBackbone`.
       weights: A path to a file that `load_tensors` reads, `"pretrained"`,
         `"hf:OWNER/NAME[@REVISION][:FILE]"`, or `"random:SEED"`.
       compute_dtype: `"float32"`, or `"bfloat16"`, faster on accelerators.
@@ -66,6 +46,12 @@ def load_backbone(
         raise BackboneError(
             f"Asked for {name} with compute dtype {compute_dtype!r}; known are "
             f"{', '.join(COMPUTE_DTYPES)}."
+        )
+    if is_own(name):
+        from tl_pipeline.stages.own_backbones import load_own_backbone
+
+        return load_own_backbone(
+            name, weights=weights, compute_dtype=compute_dtype, settings=settings
         )
     if is_weightless(name):
         backbone = make_weightless(name, settings=settings)
@@ -89,184 +75,11 @@ def load_backbone(
             origin={"kind": "random", "source_dataset": None, "license": None},
             compute_dtype=compute_dtype,
         )
-    file, place = _find_file(architecture, source)
-    loaded = load_tensors(file)
-    view, layout, rules = _choose_layout(architecture, loaded)
-    tensors = apply_view(loaded, view)
-    hub = source.hub
-    if source.kind == "pretrained" and architecture.bundled is None:
-        hub = _find_on_hub(architecture)
-    published = _find_published(architecture.checkpoints, hub, loaded, layout)
-    implied = {
-        **architecture.layout_settings.get(layout, {}),
-        **_count_channels(architecture, tensors, rules),
-        **_table(published.get("settings")),
-    }
-    if implied:
-        chosen = {**implied, **(settings or {})}
-        architecture = make_architecture(name, settings=chosen)
-    usual = architecture.preprocesses.get(layout, architecture.preprocess)
-    usual = dataclasses.replace(usual, **_table(published.get("preprocess")))
-    preprocess = read_preprocess(file, usual)
-    architecture = dataclasses.replace(architecture, preprocess=preprocess)
-    classes = _count_classes(tensors, rules)
-    parameters = merge_tensors(
-        tensors,
-        rules=rules,
-        shapes=network_shapes(architecture, classes or architecture.classes),
-        optional=CLASSIFIER_PREFIX,
-        what=architecture.what,
-    )
+    opened = open_checkpoint(architecture, source, settings=settings)
     return NetworkBackbone(
-        architecture,
-        parameters,
+        opened.architecture,
+        opened.merge(),
         weights=source.text,
-        origin=_describe_origin(source, published, tensors, view, rules) | place,
+        origin=opened.origin,
         compute_dtype=compute_dtype,
     )
-
-
-def _find_file(
-    architecture: Architecture, source: WeightsSource
-) -> tuple[Path, dict[str, Json]]:
-    """Returns the file, and where on a hub it is from."""
-    if source.path is not None:
-        return source.path, {}
-    name = source.hub
-    if name is None and architecture.bundled is not None:
-        return architecture.bundled, {}
-    name = name or _find_on_hub(architecture)
-    if name is None:
-        raise WeightsError(
-            f"Asked for {architecture.name} with pretrained weights: none come with "
-            f"this package, and none are on a hub. {architecture.how_to_get}"
-        )
-    found = fetch_weights(name)
-    return found.path, {"hub": name.repository, "commit": found.commit}
-
-
-def _find_on_hub(architecture: Architecture) -> HubName | None:
-    """Returns the first of the published weights that a hub has."""
-    for checkpoint in architecture.checkpoints:
-        if repository := checkpoint.get("hub"):
-            return HubName(str(repository), file=str(checkpoint.get("file") or ""))
-    return None
-
-
-def _choose_layout(
-    architecture: Architecture, tensors: Tensors
-) -> tuple[View, str, list[KeyRule]]:
-    """Returns the view and layout that name most tensors, and the layout's rules."""
-    from tl_pipeline.backbones.network import network_shapes
-
-    own = network_shapes(architecture, architecture.classes)
-    layouts = {
-        OWN_LAYOUT: [KeyRule(name, name) for name in own],
-        **{
-            layout: [KeyRule(*rule) for rule in rules]
-            for layout, rules in architecture.key_rules.items()
-        },
-    }
-
-    def fit(choice: tuple[View, str]) -> tuple[int, bool]:
-        view, layout = choice
-        named: set[str] = set()
-        for rule in layouts[layout]:
-            named |= named_tensors(rule, view.sources.keys())
-        # Of a file that fits none, the mismatches with its like are listed.
-        return len(named), layout == tensors.format
-
-    views = list_views(tensors.arrays)
-    view, best = max(((v, layout) for v in views for layout in layouts), key=fit)
-    # A PyTorch file may be of any layout: all its names are listed as they differ.
-    if fit((view, best)) == (0, False) and tensors.format in _FORMATS_OF_ONE_LAYOUT:
-        raise WeightsError(
-            f"Weights {tensors.path} ({tensors.format}) are in no layout from which "
-            f"{architecture.name} is loaded: it takes {', '.join(layouts)}, and none "
-            f"of these names {shorten(', '.join(sorted(tensors.arrays)) or 'nothing')}."
-        )
-    return view, best, layouts[best]
-
-
-def _count_classes(tensors: Tensors, rules: list[KeyRule]) -> int | None:
-    """Returns K of the file's classifier, which the file alone knows."""
-    for rule in rules:
-        if rule.target == f"{CLASSIFIER_PREFIX}bias":
-            for source in named_tensors(rule, tensors.arrays):
-                return tensors.arrays[source].size
-    return None
-
-
-def _count_channels(
-    architecture: Architecture, tensors: Tensors, rules: list[KeyRule]
-) -> dict[str, Json]:
-    """Returns the setting of a file whose first kernel takes gray images."""
-    for rule in rules:
-        if rule.target == architecture.first_kernel and rule.target:
-            for source in named_tensors(rule, tensors.arrays):
-                kernel = TRANSFORMS[rule.transform](tensors.arrays[source])
-                return {"channels": 1} if kernel.shape[-2:-1] == (1,) else {}
-    return {}
-
-
-def _count_left_out(view: View, rules: list[KeyRule]) -> int:
-    """Returns how many tensors are no part of the network, buffers not counted."""
-    named: set[str] = set()
-    for rule in rules:
-        if rule.target == LEFT_OUT:
-            named |= named_tensors(rule, view.sources.keys())
-    return view.n_left_out + len(named)
-
-
-def _find_published(
-    checkpoints: Sequence[Mapping[str, Json]],
-    name: HubName | None,
-    tensors: Tensors,
-    layout: str,
-) -> Mapping[str, Json]:
-    """Returns what is known of a file, of this name on a hub or of none, or nothing."""
-    for checkpoint in checkpoints:
-        if checkpoint.get("hub") != (name and name.repository):
-            continue
-        # All repositories of a hub call their files alike: there the repository tells.
-        # PyTorch's own hub ends a name in the first digits of the file's digest.
-        stem = Path(str(checkpoint["file"])).stem
-        digits = stem.rpartition("-")[2]
-        is_it = tensors.path.stem == stem or (
-            len(digits) == 8 and tensors.sha256.startswith(digits)
-        )
-        if (name or is_it) and checkpoint.get("layout", layout) == layout:
-            return checkpoint
-    return {}
-
-
-def _table(value: Json) -> dict[str, Any]:
-    """Returns a table of the published facts, its lists as tuples, "none" as None."""
-    table = value if isinstance(value, Mapping) else {}
-    return {
-        key: None if item == "none" else tuple(item) if isinstance(item, list) else item
-        for key, item in table.items()
-    }
-
-
-def _describe_origin(
-    source: WeightsSource,
-    published: Mapping[str, Json],
-    tensors: Tensors,
-    view: View,
-    rules: list[KeyRule],
-) -> dict[str, Json]:
-    """Says where weights come from, by the file's own word or its published name."""
-    facts = {
-        key: tensors.metadata.get(key, published.get(key))
-        for key in ("source_dataset", "license")
-    }
-    n_left_out = _count_left_out(view, rules)
-    return {
-        "kind": source.kind,
-        "file": tensors.path.name,
-        "sha256": tensors.sha256,
-        **facts,
-        **({"unwrapped": view.prefix} if view.prefix else {}),
-        **({"left_out": n_left_out} if n_left_out else {}),
-    }

@@ -117,6 +117,7 @@ def make_spec(backbone: Backbone, *, store_dtype: str) -> FeatureSpec:
         fingerprint=preprocessing_fingerprint(backbone.preprocess),
         compute_dtype=backbone.compute_dtype,
         store_dtype=store_dtype,
+        source=backbone.source,
     )
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tl_pipeline.errors import WeightsError
+from tl_pipeline.errors import MisfitError
 from tl_pipeline.weights.tensors import Tensors
 
 MAX_LINES = 20  # of each kind of mismatch in a message
@@ -39,6 +39,22 @@ class KeyRule(NamedTuple):
     def sources(self) -> tuple[str, ...]:
         """The names of its tensors."""
         return (self.source,) if isinstance(self.source, str) else self.source
+
+
+class Account(NamedTuple):
+    """What becomes of a file's tensors.
+
+    Attributes:
+      used: The rule of each parameter that the file has.
+      left_out: The tensors that the network has no use for, by the rule that says so.
+      missing: Parameters that are not in the file, as a message says them.
+      extra: Tensors that have no place, likewise.
+    """
+
+    used: Mapping[str, KeyRule]
+    left_out: Mapping[str, list[str]]
+    missing: list[str]
+    extra: list[str]
 
 
 LEFT_OUT = ""
@@ -137,13 +153,52 @@ def merge_tensors(
       float32 arrays by dotted name.
 
     Raises:
-      WeightsError: Something does not fit; the message lists all of it, both ways.
+      MisfitError: Something does not fit; the message lists all of it, both ways.
     """
+    account = account_tensors(tensors, rules=rules, shapes=shapes, optional=optional)
+    merged: dict[str, np.ndarray] = {}
+    unfit: list[str] = []
+    for name, rule in account.used.items():
+        value, source = _take(tensors, rule), ", ".join(rule.sources)
+        if value.shape != shapes[name]:
+            unfit.append(
+                f"{source}: the file has {list(value.shape)}, "
+                f"{name} wants {list(shapes[name])}"
+            )
+        elif not np.isfinite(value).all():
+            unfit.append(f"{source}: holds values that are not finite")
+        merged[name] = value
+    if account.missing or account.extra or unfit:
+        raise MisfitError(
+            _mismatch_message(
+                tensors,
+                what,
+                len(account.used) + len(account.missing),
+                missing=account.missing,
+                extra=account.extra,
+                unfit=unfit,
+            )
+        )
+    return merged
+
+
+def account_tensors(
+    tensors: Tensors,
+    *,
+    rules: Sequence[KeyRule],
+    shapes: Mapping[str, tuple[int, ...]],
+    optional: str = "",
+) -> Account:
+    """Says which tensor is which parameter, by name; arguments as `merge_tensors`."""
     found: dict[str, KeyRule] = {}
+    left_out: dict[str, list[str]] = {}
     extra = set(tensors.arrays)
     for rule in rules:
         if rule.target == LEFT_OUT:
-            extra -= named_tensors(rule, tensors.arrays)
+            named = named_tensors(rule, extra)
+            if named:
+                left_out[", ".join(rule.sources)] = sorted(named)
+            extra -= named
         # A second source of one target stays among the extra ones.
         elif rule.target not in found and tensors.arrays.keys() >= {*rule.sources}:
             found[rule.target] = rule
@@ -154,38 +209,13 @@ def merge_tensors(
     sources: dict[str, str] = {}
     for rule in rules:
         sources.setdefault(rule.target, ", ".join(rule.sources))
-    missing = [_missing(name, sources, shapes) for name in wanted - found.keys()]
-    merged: dict[str, np.ndarray] = {}
-    unfit: list[str] = []
-    for name in sorted(wanted & found.keys()):
-        rule = found[name]
-        value, source = _take(tensors, rule), ", ".join(rule.sources)
-        if value.shape != shapes[name]:
-            unfit.append(
-                f"{source}: the file has {list(value.shape)}, "
-                f"{name} wants {list(shapes[name])}"
-            )
-        elif not np.isfinite(value).all():
-            unfit.append(f"{source}: holds values that are not finite")
-        merged[name] = value
-    left_over = [
-        f"{name} {list(tensors.arrays[name].shape)}"
-        for name in extra.union(
-            *(found[name].sources for name in found.keys() - wanted)
-        )
-    ]
-    if missing or left_over or unfit:
-        raise WeightsError(
-            _mismatch_message(
-                tensors,
-                what,
-                len(wanted),
-                missing=missing,
-                extra=left_over,
-                unfit=unfit,
-            )
-        )
-    return merged
+    extra = extra.union(*(found[name].sources for name in found.keys() - wanted))
+    return Account(
+        used={name: found[name] for name in sorted(wanted & found.keys())},
+        left_out=left_out,
+        missing=[_missing(name, sources, shapes) for name in wanted - found.keys()],
+        extra=[f"{name} {list(tensors.arrays[name].shape)}" for name in extra],
+    )
 
 
 def named_tensors(rule: KeyRule, names: Collection[str]) -> set[str]:

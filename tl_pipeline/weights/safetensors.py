@@ -1,7 +1,8 @@
 """Reading and writing `.safetensors`: a JSON header and raw arrays, no code."""
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,49 @@ from safetensors.numpy import save
 from tl_pipeline.errors import WeightsError, shorten
 from tl_pipeline.files import write_atomically
 
+_DTYPES = {
+    **{f"F{bits}": np.dtype(f"<f{bits // 8}") for bits in (16, 32, 64)},
+    **{f"I{bits}": np.dtype(f"<i{bits // 8}") for bits in (8, 16, 32, 64)},
+    **{f"U{bits}": np.dtype(f"<u{bits // 8}") for bits in (8, 16, 32, 64)},
+    "BOOL": np.dtype(bool),
+    "BF16": np.dtype(ml_dtypes.bfloat16),
+}
 
-def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+
+class SavedTensors(Mapping[str, np.ndarray]):
+    """The arrays of a file by name, each read when it is asked for.
+
+    Whoever takes them one by one holds the file's numbers in memory once, not twice.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any], start: int):
+        """Takes the header of a file that is known to be whole, and where it ends."""
+        self._path, self._header, self._start = path, header, start
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        facts = self._header[name]
+        array = np.fromfile(
+            self._path,
+            _DTYPES[facts["dtype"]],
+            count=math.prod(facts["shape"]),
+            offset=self._start + facts["data_offsets"][0],
+        ).reshape(facts["shape"])
+        if array.dtype == bool:  # as whoever wrote it has it: any byte but 0 is true
+            return array.view(np.uint8) != 0
+        return array.astype(np.float32) if facts["dtype"] == "BF16" else array
+
+    # Without it a name would be looked for by reading its tensor.
+    def __contains__(self, name: object) -> bool:
+        return name in self._header
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._header)
+
+    def __len__(self) -> int:
+        return len(self._header)
+
+
+def read_safetensors(path: Path) -> tuple[SavedTensors, dict[str, str]]:
     """Returns the arrays and the metadata of a `.safetensors` file.
 
     bfloat16 is widened to float32, which holds each of its values.
@@ -24,35 +66,31 @@ def read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], dict[str, str]]
         dtype NumPy lacks.
     """
     try:
+        # The library checks that the header fits the file; it reads no tensor here.
         with safe_open(path, framework="numpy") as file:
-            _check_header(path)
-            arrays = {name: _widen(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-            return arrays, dict(file.metadata() or {})
-    except (AttributeError, TypeError) as error:  # of a dtype, looked up in NumPy
-        raise WeightsError(
-            f"Weights {path} hold a tensor of a dtype that NumPy lacks "
-            f"({shorten(error)}). Save them as float32 or float16."
-        ) from error
+            metadata = dict(file.metadata() or {})
+        header, start = _read_header(path)
     except (SafetensorError, ValueError, RecursionError) as error:
         raise WeightsError(
             f"Weights {path} are no whole safetensors file ({shorten(error)}): it may "
             "be truncated; copy or download it again."
         ) from error
+    odd = {facts["dtype"] for facts in header.values()} - _DTYPES.keys()
+    if odd:
+        raise WeightsError(
+            f"Weights {path} hold a tensor of a dtype that NumPy lacks "
+            f"({', '.join(sorted(odd))}). Save them as float32 or float16."
+        )
+    return SavedTensors(path, header, start), metadata
 
 
-def _widen(array: np.ndarray) -> np.ndarray:
-    if array.dtype == ml_dtypes.bfloat16:
-        return array.astype(np.float32)
-    if array.dtype.isbuiltin != 1:  # of the other ones in `ml_dtypes`
-        raise TypeError(f"{array.dtype}")
-    return array
-
-
-def _check_header(path: Path) -> None:
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     # The library takes the last of several tensors of one name, which JSON allows.
     with path.open("rb") as file:
-        header = file.read(int.from_bytes(file.read(8), "little"))
-    json.loads(header, object_pairs_hook=_check_names)
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size), object_pairs_hook=_check_names)
+    header.pop("__metadata__", None)
+    return header, 8 + size
 
 
 def _check_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
