@@ -50,6 +50,7 @@ _INSPECT_COMMANDS = {
     "diff": "Show what differs between two stores, or two snapshots of one.",
     "stats": "Show what of a store's rows and labels deserves a look.",
     "neighbors": "Show the examples that the backbone finds most like one.",
+    "cluster": "Group examples that the backbone finds alike; no label is needed.",
     "plot": "Draw a store's rows as points of a plane.",
 }
 _BACKBONE_COMMANDS = {

@@ -1,4 +1,4 @@
-"""`store diff`, `store stats`, `store neighbors` and `store plot`."""
+"""`store diff`, `stats`, `neighbors`, `cluster` and `plot`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -119,6 +119,45 @@ def neighbors(
         store, id, k=k, feature=feature, dataset=dataset, snapshot=snapshot
     )
     console.say(*describe_neighbors(found))
+    console.result(found)
+
+
+def cluster(
+    store: Path,
+    *,
+    k: int = 10,
+    feature: str | None = None,
+    dataset: str | None = None,
+    snapshot: str | None = None,
+    out: Path | None = None,
+    seed: int = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Group examples that the backbone finds alike, by k-means; no label is needed.
+
+    Args:
+      store: The store's folder.
+      k: How many clusters.
+      feature: By which feature; default: the only one, or pool.
+      dataset: Which dataset; needed where the store has several.
+      snapshot: Which snapshot, by the start of its digest; default: the latest.
+      out: A .csv file for id,cluster.
+      seed: Where k-means begins.
+    """
+    from tl_pipeline.reporting.inspection import describe_clusters
+    from tl_pipeline.stages.clusters import cluster_examples
+
+    console = Console(as_json=as_json)
+    found = cluster_examples(
+        store,
+        k=k,
+        feature=feature,
+        dataset=dataset,
+        snapshot=snapshot,
+        out=out,
+        seed=seed,
+    )
+    console.say(*describe_clusters(found))
     console.result(found)
 
 

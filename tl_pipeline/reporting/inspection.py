@@ -90,6 +90,28 @@ def describe_ranking(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def describe_clusters(found: Mapping[str, Any]) -> list[str]:
+    """Says which clusters there are; takes `cluster_examples(...)`."""
+    table = [
+        {
+            "cluster": one["cluster"],
+            "size": one["size"],
+            "spread": one["spread"],
+            "mostly": "-"
+            if one["target"] is None
+            else f"{escape_text(one['target'])} ({100 * one['share']:.0f} %)",
+            "typical": ", ".join(escape_text(id) for id in one["typical"]),
+        }
+        for one in found["clusters"]
+    ]
+    lines = [
+        f"{count(found['examples'], 'example')} of {escape_text(found['dataset'])} by "
+        f"{found['feature']}, by k-means of directions:",
+        *_indent(format_table(table)),
+    ]
+    return lines + ([f"written to {found['out']}"] if found["out"] else [])
+
+
 def describe_relatedness(found: Mapping[str, Any]) -> list[str]:
     """Says which tasks help which; takes `relate_tasks(...)`."""
     names = [escape_text(name) for name in found["tasks"]]
