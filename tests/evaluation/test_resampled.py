@@ -18,7 +18,7 @@ def test_every_metric_of_a_resample_is_what_scoring_it_alone_gives(
     # So few that many resamples lack a class, or hold one value alone.
     n, missing = 7, 0.0 if kind in ("multiclass", "binary") else 0.3
     task, targets, outputs = make_case(kind, n, 6, 3, missing=missing, ties=ties)
-    thresholds = {"binary": 0.4, "multilabel": np.linspace(0.2, 0.7, 6)}.get(kind)
+    thresholds = {"binary": 0.4, "multilabel": np.linspace(0.2, 0.7, 6)}.get(kind, ())
     found = bootstrap_intervals(
         targets,
         outputs,

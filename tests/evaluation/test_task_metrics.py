@@ -82,7 +82,7 @@ def test_metrics_of_classes_are_those_of_scikit_learn(make_case, **case):
     assert quick == pytest.approx({name: wanted[name] for name in METRICS}, abs=1e-9)
 
 
-@given(**CASE, threshold=st.sampled_from([None, 0.2, 0.7]))
+@given(**CASE, threshold=st.sampled_from([(), 0.2, 0.7]))
 @settings(max_examples=25)
 def test_metrics_of_two_classes_are_those_of_the_positive_one(
     make_case, threshold, **case
