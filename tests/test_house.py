@@ -26,6 +26,7 @@ GROUND = (  # each may import those before it
     "tasks",
     "section",
     "heads_config",
+    "finetune_config",
     "config",
 )
 PARTS = (
@@ -34,6 +35,7 @@ PARTS = (
     "weights",
     "store",
     "heads",
+    "finetuning",
     "evaluation",
     "runs",
     "reporting",

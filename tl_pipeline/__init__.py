@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from tl_pipeline.stages.backbones import load_backbone
     from tl_pipeline.stages.compare_runs import compare_runs
     from tl_pipeline.stages.extract import extract
+    from tl_pipeline.stages.finetune import finetune
     from tl_pipeline.stages.import_features import import_features
     from tl_pipeline.stages.predict import predict
     from tl_pipeline.stages.promote import promote, rollback
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
 _HOMES = {
     "compare_runs": "tl_pipeline.stages.compare_runs",
     "extract": "tl_pipeline.stages.extract",
+    "finetune": "tl_pipeline.stages.finetune",
     "import_features": "tl_pipeline.stages.import_features",
     "load_backbone": "tl_pipeline.stages.backbones",
     "load_dataset": "tl_pipeline.data.sources",
@@ -50,6 +52,7 @@ _HOMES = {
 __all__ = [
     "compare_runs",
     "extract",
+    "finetune",
     "import_features",
     "load_backbone",
     "load_dataset",

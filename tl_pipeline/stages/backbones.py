@@ -1,8 +1,12 @@
 """Where weights meet backbones: a name and a source string become a backbone."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from tl_pipeline.arrays import COMPUTE_DTYPES
 from tl_pipeline.backbones.architecture import CLASSIFIER_PREFIX, Architecture
@@ -14,6 +18,7 @@ from tl_pipeline.backbones.registry import (
 )
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError, WeightsError, shorten
+from tl_pipeline.spec import ImagePreprocess
 from tl_pipeline.weights.hub import fetch_weights
 from tl_pipeline.weights.merge import KeyRule, merge_tensors, named_tensors
 from tl_pipeline.weights.preprocessing import read_preprocess
@@ -27,8 +32,28 @@ from tl_pipeline.weights.source import (
 from tl_pipeline.weights.tensors import Tensors
 from tl_pipeline.weights.unwrap import View, apply_view, list_views
 
+if TYPE_CHECKING:
+    from tl_pipeline.backbones.trainable import TrainableNetwork
+
 _FORMATS_OF_ONE_LAYOUT = ("keras-h5", "keras-weights-h5", "google-npz")
 OWN_LAYOUT = "tl-pipeline"  # parameters under this package's names
+PREPROCESS = "preprocess"  # in a file's metadata: how its images are prepared
+
+
+class Parameters(NamedTuple):
+    """The weights of a network, as they were read.
+
+    Attributes:
+      architecture: What they belong to, with the preprocessing that goes with them.
+      arrays: float32 by dotted name, BatchNorm not folded.
+      weights: The source string.
+      origin: Where they come from, as in `Backbone.weights_origin`.
+    """
+
+    architecture: Architecture
+    arrays: Mapping[str, np.ndarray]
+    weights: str
+    origin: Mapping[str, Json]
 
 
 def load_backbone(
@@ -68,25 +93,64 @@ def load_backbone(
                 "Leave the weights out."
             )
         return backbone
+    loaded = load_parameters(name, weights=weights, settings=settings)
+    # Only now, after what can be told without JAX: it takes two seconds to load.
+    from tl_pipeline.backbones.network import NetworkBackbone
+
+    return NetworkBackbone(
+        loaded.architecture,
+        loaded.arrays,
+        weights=loaded.weights,
+        origin=loaded.origin,
+        compute_dtype=compute_dtype,
+    )
+
+
+def load_trainable(
+    name: str,
+    *,
+    weights: str | Path = PRETRAINED,
+    settings: Mapping[str, Json] | None = None,
+) -> "TrainableNetwork":
+    """Loads a network whose parameters can be trained; arguments as `load_backbone`.
+
+    Raises:
+      BackboneError: An unknown backbone or setting, or one without parameters.
+      WeightsError: The weights cannot be read or do not fit; all mismatches are listed.
+    """
+    if is_weightless(name):
+        raise BackboneError(
+            f"Asked to train {name}: it has no parameters. Name another backbone."
+        )
+    loaded = load_parameters(name, weights=weights, settings=settings)
+    from tl_pipeline.backbones.trainable import TrainableNetwork
+
+    return TrainableNetwork(loaded.architecture, loaded.arrays)
+
+
+def load_parameters(
+    name: str, *, weights: str | Path, settings: Mapping[str, Json] | None
+) -> Parameters:
+    """Reads the weights of a network; arguments and errors as `load_backbone`."""
     architecture = make_architecture(name, settings=settings)
     source = parse_source(str(weights))
-    # Only now, after what can be told without JAX: it takes two seconds to load.
-    from tl_pipeline.backbones.network import NetworkBackbone, network_shapes
+    from tl_pipeline.backbones.network import network_shapes
     from tl_pipeline.backbones.parameters import random_parameters
 
     if source.seed is not None:
-        return NetworkBackbone(
+        return Parameters(
             architecture,
             random_parameters(network_shapes(architecture, None), seed=source.seed),
-            weights=source.text,
-            origin={"kind": "random", "source_dataset": None, "license": None},
-            compute_dtype=compute_dtype,
+            source.text,
+            {"kind": "random", "source_dataset": None, "license": None},
         )
     file, place = _find_file(architecture, source)
     loaded = load_tensors(file)
     view, layout, rules = _choose_layout(architecture, loaded)
     tensors = apply_view(loaded, view)
     usual = architecture.preprocesses.get(layout, architecture.preprocess)
+    if layout == OWN_LAYOUT:
+        usual = _own_preprocess(loaded.metadata.get(PREPROCESS), usual)
     preprocess = read_preprocess(file, usual)
     architecture = dataclasses.replace(architecture, preprocess=preprocess)
     classes = _count_classes(tensors, rules)
@@ -97,13 +161,22 @@ def load_backbone(
         optional=CLASSIFIER_PREFIX,
         what=architecture.what,
     )
-    return NetworkBackbone(
-        architecture,
-        parameters,
-        weights=source.text,
-        origin=_describe_origin(architecture, source, tensors, view) | place,
-        compute_dtype=compute_dtype,
-    )
+    origin = _describe_origin(architecture, source, tensors, view) | place
+    return Parameters(architecture, parameters, source.text, origin)
+
+
+def _own_preprocess(text: str | None, usual: ImagePreprocess) -> ImagePreprocess:
+    """Returns the preprocessing that a file of ours names; the size stays as asked."""
+    if text is None:
+        return usual
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in json.loads(text).items()
+        if key != "kind"
+    }
+    if values["size"] != usual.size:
+        values |= {"size": usual.size, "resize_size": usual.resize_size}
+    return ImagePreprocess(**values)
 
 
 def _find_file(
