@@ -30,6 +30,7 @@ GROUND = (  # each may import those before it
 )
 PARTS = (
     "data",
+    "augmentation",
     "backbones",
     "weights",
     "store",
