@@ -31,10 +31,13 @@ def apply_blur(image: jax.Array, sigma: jax.Array, *, most: float) -> jax.Array:
     """
     radius = math.ceil(REACH * most)
     offsets = jnp.arange(-radius, radius + 1)
-    kernel = jnp.exp(-0.5 * (offsets / jnp.maximum(sigma, 1e-6)) ** 2)
-    kernel = (kernel / kernel.sum()).astype(image.dtype)
-    blurred = _convolve(_convolve(image, kernel, axis=0), kernel, axis=1)
-    return jnp.where(sigma > 0, blurred, image)
+
+    def blurred(image: jax.Array) -> jax.Array:
+        kernel = jnp.exp(-0.5 * (offsets / jnp.maximum(sigma, 1e-6)) ** 2)
+        kernel = (kernel / kernel.sum()).astype(image.dtype)
+        return _convolve(_convolve(image, kernel, axis=0), kernel, axis=1)
+
+    return jax.lax.cond(sigma > 0, blurred, lambda image: image, image)
 
 
 def _convolve(image: jax.Array, kernel: jax.Array, *, axis: int) -> jax.Array:

@@ -74,25 +74,32 @@ def adjust_hue(image: jax.Array, turns: jax.Array) -> jax.Array:
     """Turns the color circle: 0 is the image, 0.5 the opposite colors."""
     if image.shape[-1] != 3:
         return image
-    red, green, blue = jnp.moveaxis(image, -1, 0)
-    value = image.max(axis=-1)
-    spread = value - image.min(axis=-1)
+    red, green, blue = (image[..., c] for c in range(3))
+    value = jnp.maximum(jnp.maximum(red, green), blue)
+    spread = value - jnp.minimum(jnp.minimum(red, green), blue)
     divisor = jnp.where(spread > 0, spread, 1)
-    sixths = jnp.where(
+    sixths = 6 * turns + jnp.where(
         value == red,
         (green - blue) / divisor,
         jnp.where(
             value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor
         ),
     )
-    # From hue, spread and value straight to each channel.
-    place = (jnp.asarray([5.0, 3.0, 1.0]) + (sixths + 6 * turns)[..., None]) % 6
-    share = jnp.clip(jnp.minimum(place, 4 - place), 0, 1)
-    return jnp.clip(value[..., None] - spread[..., None] * share, 0, 1)
+
+    # From hue, value and spread straight to a channel.
+    def channel(place: float) -> jax.Array:
+        at = sixths + place
+        at -= 6 * jnp.floor(at / 6)  # `%` is many times slower on CPUs
+        return value - spread * jnp.clip(jnp.minimum(at, 4 - at), 0, 1)
+
+    return jnp.clip(jnp.stack([channel(5), channel(3), channel(1)], axis=-1), 0, 1)
 
 
 def gray(image: jax.Array) -> jax.Array:
     """Returns an image's gray: [H, W, C] as [H, W, 1]."""
     if image.shape[-1] != 3:
         return image.mean(axis=-1, keepdims=True)
-    return (image * jnp.asarray(LUMA, image.dtype)).sum(axis=-1, keepdims=True)
+    red, green, blue = LUMA
+    # Written out: a sum over so short an axis is slow.
+    mixed = red * image[..., 0] + green * image[..., 1] + blue * image[..., 2]
+    return mixed[..., None]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tl_pipeline.augmentation.boxes import pick
+from tl_pipeline.augmentation.warp import chain, make_matrix
 
 
 class Orientation(NamedTuple):
@@ -14,12 +15,28 @@ class Orientation(NamedTuple):
     Attributes:
       horizontal: Bool scalar, whether left and right are swapped.
       vertical: Bool scalar, whether top and bottom are.
-      turns: int32 scalar, quarter turns counterclockwise, after the flips.
+      turns: int32 scalar, quarter turns counterclockwise, after the flips. Only a
+        square image keeps its shape.
     """
 
     horizontal: jax.Array
     vertical: jax.Array
     turns: jax.Array
+
+    def matrix(self, size: tuple[int, int]) -> jax.Array:
+        """Returns the map of an image (H, W), as `apply_warp` takes it: [3, 3]."""
+        x, y = size[1] / 2, size[0] / 2
+        # Whole numbers, unlike cosines: no pixel is interpolated.
+        cos = jnp.asarray([1, 0, -1, 0])[self.turns]
+        sin = jnp.asarray([0, 1, 0, -1])[self.turns]
+        return chain(
+            make_matrix(
+                *(jnp.where(self.horizontal, -1, 1), 0, x),
+                *(0, jnp.where(self.vertical, -1, 1), y),
+            ),
+            make_matrix(cos, -sin, 0, sin, cos, 0),
+            make_matrix(1, 0, -x, 0, 1, -y),
+        )
 
 
 def sample_orientation(
@@ -30,24 +47,3 @@ def sample_orientation(
     return Orientation(
         drawn[0] < horizontal, drawn[1] < vertical, pick(drawn[2], 4 if turns else 1)
     )
-
-
-def apply_orientation(
-    image: jax.Array, orientation: Orientation, *, turns: bool
-) -> jax.Array:
-    """Flips and turns.
-
-    Args:
-      image: [H, W, C] floating; with turns, H = W.
-      orientation: What to do.
-      turns: Whether quarter turns can occur: without, they cost nothing.
-
-    Returns:
-      The image's shape and dtype.
-    """
-    image = jnp.where(orientation.horizontal, image[:, ::-1], image)
-    image = jnp.where(orientation.vertical, image[::-1], image)
-    if not turns:
-        return image
-    turned = jnp.stack([jnp.rot90(image, k) for k in range(4)])
-    return turned[orientation.turns]

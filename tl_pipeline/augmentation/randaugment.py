@@ -9,7 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tl_pipeline.augmentation.affine import Affine, apply_affine
+from tl_pipeline.augmentation.affine import Affine
 from tl_pipeline.augmentation.boxes import pick
 from tl_pipeline.augmentation.colors import (
     adjust_brightness,
@@ -23,6 +23,7 @@ from tl_pipeline.augmentation.tones import (
     solarize,
     stretch,
 )
+from tl_pipeline.augmentation.warp import apply_warp
 
 OPERATIONS = (
     "identity",
@@ -92,7 +93,7 @@ def apply_operation(
     factor = 1 + sign * (0.9 * share)
     bits = 8 - round(4 * share)
     branches = (
-        lambda image: apply_affine(image, _affine(image, kind, sign * share)),
+        lambda image: _warp(image, kind, sign * share),
         lambda image: adjust_brightness(image, factor),
         lambda image: adjust_saturation(image, factor),
         lambda image: adjust_contrast(image, factor),
@@ -107,16 +108,17 @@ def apply_operation(
     return jax.lax.switch(jnp.maximum(kind - _N_AFFINE + 1, 0), branches, image)
 
 
-def _affine(image: jax.Array, kind: jax.Array, strength: jax.Array) -> Affine:
+def _warp(image: jax.Array, kind: jax.Array, strength: jax.Array) -> jax.Array:
     height, width, _ = image.shape
 
     def only(name: str, most: float) -> jax.Array:
         return jnp.where(kind == OPERATIONS.index(name), strength * most, 0.0)
 
-    return Affine(
+    affine = Affine(
         angle=only("rotate", 30.0),
         right=only("translate_x", 150 / 331 * width),
         down=only("translate_y", 150 / 331 * height),
         shear_x=only("shear_x", 0.3),
         shear_y=only("shear_y", 0.3),
     )
+    return apply_warp(image, affine.matrix((height, width)), (height, width))

@@ -84,6 +84,18 @@ class Recipe:
             )
 
     @property
+    def is_cropping(self) -> bool:
+        """Whether a part of the image is taken."""
+        return self.crop_scale != (1.0, 1.0)
+
+    @property
+    def is_placing(self) -> bool:
+        """Whether pixels are to be elsewhere."""
+        flips = self.horizontal_flip or self.vertical_flip or self.quarter_turns
+        moves = self.rotation or self.translation
+        return bool(self.is_cropping or flips or moves)
+
+    @property
     def is_mixing(self) -> bool:
         """Whether examples are mixed with others, and targets with them."""
         return self.mixup > 0 or self.cutmix > 0
