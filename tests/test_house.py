@@ -31,6 +31,7 @@ GROUND = (  # each may import those before it
 )
 PARTS = (
     "data",
+    "augmentation",
     "backbones",
     "weights",
     "store",
