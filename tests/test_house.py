@@ -26,14 +26,17 @@ GROUND = (  # each may import those before it
     "tasks",
     "section",
     "heads_config",
+    "finetune_config",
     "config",
 )
 PARTS = (
     "data",
+    "augmentation",
     "backbones",
     "weights",
     "store",
     "heads",
+    "finetuning",
     "evaluation",
     "runs",
     "reporting",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from tl_pipeline.stages.backbones import load_backbone
     from tl_pipeline.stages.compare_runs import compare_runs
     from tl_pipeline.stages.extract import extract
+    from tl_pipeline.stages.finetune import finetune
     from tl_pipeline.stages.import_features import import_features
     from tl_pipeline.stages.own_backbones import save_weights
     from tl_pipeline.stages.predict import predict
@@ -39,6 +40,7 @@ _HOMES = {
     "OwnBackbone": "tl_pipeline.backbones.own",
     "compare_runs": "tl_pipeline.stages.compare_runs",
     "extract": "tl_pipeline.stages.extract",
+    "finetune": "tl_pipeline.stages.finetune",
     "import_features": "tl_pipeline.stages.import_features",
     "load_backbone": "tl_pipeline.stages.backbones",
     "load_dataset": "tl_pipeline.data.sources",
@@ -58,6 +60,7 @@ __all__ = [
     "OwnBackbone",
     "compare_runs",
     "extract",
+    "finetune",
     "import_features",
     "load_backbone",
     "load_dataset",

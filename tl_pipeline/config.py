@@ -15,6 +15,7 @@ from pydantic import Field
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, shorten
+from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.heads_config import HeadsConfig
 from tl_pipeline.section import Counts, Name, Names, Section, Share
 
@@ -147,6 +148,7 @@ class PipelineConfig(Section):
     store: StoreConfig = StoreConfig()  # pyright: ignore[reportCallIssue]
     heads: HeadsConfig = HeadsConfig()  # pyright: ignore[reportCallIssue]
     baselines: BaselinesConfig = BaselinesConfig()  # pyright: ignore[reportCallIssue]
+    finetune: FinetuneConfig = FinetuneConfig()  # pyright: ignore[reportCallIssue]
     promotion: PromotionConfig = PromotionConfig()  # pyright: ignore[reportCallIssue]
     run: RunConfig = RunConfig()  # pyright: ignore[reportCallIssue]
 
@@ -221,9 +223,22 @@ def make_heads_config(keys: Mapping[str, Any]) -> HeadsConfig:
     Raises:
       ConfigError: Unknown or unfit keys; all of them are listed at once.
     """
+    return _make_alone("heads", keys).heads
+
+
+def make_finetune_config(keys: Mapping[str, Any]) -> FinetuneConfig:
+    """Validates keys of `[finetune]` alone.
+
+    Raises:
+      ConfigError: Unknown or unfit keys; all of them are listed at once.
+    """
+    return _make_alone("finetune", keys).finetune
+
+
+def _make_alone(section: str, keys: Mapping[str, Any]) -> PipelineConfig:
     # Whatever stands elsewhere has its default or a name that is never looked at.
-    values = {"data": {"source": "-"}, "backbone": {"name": "-"}, "heads": dict(keys)}
-    return make_config(values, where="of the heads").heads
+    values = {"data": {"source": "-"}, "backbone": {"name": "-"}, section: dict(keys)}
+    return make_config(values, where=f"of the {section}")
 
 
 def write_template(*, source: str, backbone: str, weights: str) -> str:

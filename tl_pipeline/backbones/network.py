@@ -174,7 +174,7 @@ def compute_features(
         network = nnx.merge(graph, state)
         outputs = network(normalize(images, preprocess).astype(compute_dtype))
     return {
-        feature.name: _pool(
+        feature.name: pool_output(
             outputs[feature.output].astype(jnp.float32), feature.pooling
         )
         for feature in features
@@ -256,7 +256,7 @@ def _trace(
     return jaxpr, {name: x.shape[1:] for name, x in zip(names, shapes, strict=True)}
 
 
-def _pool(x: jax.Array, pooling: str) -> jax.Array:
+def pool_output(x: jax.Array, pooling: str) -> jax.Array:
     """Pools [B, ..., D] over all axes but the first and the last."""
     if pooling == "none":
         return x

@@ -45,6 +45,11 @@ def get_parameters(state: Any) -> dict[str, np.ndarray]:
     }
 
 
+def network_states(state: Any) -> dict[str, tuple[tuple[Any, ...], Any]]:
+    """Returns each variable of an `nnx.State` and its path, by dotted name."""
+    return {_dotted(p): (p, variable) for p, variable in nnx.to_flat_state(state)}
+
+
 def random_parameters(
     shapes: Mapping[str, tuple[int, ...]], *, seed: int
 ) -> dict[str, np.ndarray]:

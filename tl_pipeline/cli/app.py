@@ -32,6 +32,7 @@ _COMMANDS = {
     "plan": ("plan", _MORE, "Say what a run would compute, write and take."),
     "extract": ("stages", _MORE, "Run a dataset through a backbone, cache features."),
     "schedule": ("schedule", _MORE, "Run the pipeline on a schedule, by Prefect."),
+    "finetune": ("finetune", _MORE, "Train a run's backbone on below its head."),
     "rank": ("rank", _MORE, "Rank the features of stores for a task."),
     "relate": ("relate", _MORE, "Say which tasks of a store help which."),
     "shift": ("shift", _MORE, "Say how another dataset differs, and what would help."),

@@ -17,6 +17,7 @@ from tl_pipeline.reporting.confusion import (
     draw_confusion,
 )
 from tl_pipeline.reporting.figures import draw_share, draw_validation
+from tl_pipeline.reporting.finetune import show_finetune
 from tl_pipeline.reporting.markup import (
     Html,
     make_element,
@@ -58,6 +59,7 @@ def make_report(**data: Unpack[ReportData]) -> str:
         make_section("What was asked", _asked(data)),
         make_section("Metrics", *_metrics(metrics)),
         make_section("Did transfer help?", *_comparison(metrics)),
+        make_section("Fine-tuning", *show_finetune(metrics.get("finetune"))),
         make_section("Heads", *_heads(metrics)),
         make_section("Few examples a class", *_learning_curve(metrics)),
         make_section("Classes on test", *_classes(metrics)),

@@ -2,8 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from tl_pipeline.arrays import COMPUTE_DTYPES
+from tl_pipeline.backbones.architecture import Architecture
 from tl_pipeline.backbones.backbone import Backbone as Backbone
 from tl_pipeline.backbones.own import is_own
 from tl_pipeline.backbones.registry import (
@@ -15,6 +19,25 @@ from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError, WeightsError
 from tl_pipeline.stages.checkpoints import open_checkpoint
 from tl_pipeline.weights.source import PRETRAINED, parse_source
+
+if TYPE_CHECKING:
+    from tl_pipeline.backbones.trainable import TrainableNetwork
+
+
+class Parameters(NamedTuple):
+    """The weights of a network, as they were read.
+
+    Attributes:
+      architecture: What they belong to, with the preprocessing that goes with them.
+      arrays: float32 by dotted name, BatchNorm not folded.
+      weights: The source string.
+      origin: Where they come from, as in `Backbone.weights_origin`.
+    """
+
+    architecture: Architecture
+    arrays: Mapping[str, np.ndarray]
+    weights: str
+    origin: Mapping[str, Json]
 
 
 def load_backbone(
@@ -61,25 +84,61 @@ def load_backbone(
                 "Leave the weights out."
             )
         return backbone
+    loaded = load_parameters(name, weights=weights, settings=settings)
+    # Only now, after what can be told without JAX: it takes two seconds to load.
+    from tl_pipeline.backbones.network import NetworkBackbone
+
+    return NetworkBackbone(
+        loaded.architecture,
+        loaded.arrays,
+        weights=loaded.weights,
+        origin=loaded.origin,
+        compute_dtype=compute_dtype,
+    )
+
+
+def load_trainable(
+    name: str,
+    *,
+    weights: str | Path = PRETRAINED,
+    settings: Mapping[str, Json] | None = None,
+) -> "TrainableNetwork":
+    """Loads a network whose parameters can be trained; arguments as `load_backbone`.
+
+    Raises:
+      BackboneError: An unknown backbone or setting, or one without parameters.
+      WeightsError: The weights cannot be read or do not fit; all mismatches are listed.
+    """
+    if is_own(name):
+        raise BackboneError(
+            f"Asked to train {name}: networks of your own are cached, not trained on. "
+            "Train it where it was made, and extract with its new weights."
+        )
+    if is_weightless(name):
+        raise BackboneError(
+            f"Asked to train {name}: it has no parameters. Name another backbone."
+        )
+    loaded = load_parameters(name, weights=weights, settings=settings)
+    from tl_pipeline.backbones.trainable import TrainableNetwork
+
+    return TrainableNetwork(loaded.architecture, loaded.arrays)
+
+
+def load_parameters(
+    name: str, *, weights: str | Path, settings: Mapping[str, Json] | None
+) -> Parameters:
+    """Reads the weights of a network; arguments and errors as `load_backbone`."""
     architecture = make_architecture(name, settings=settings)
     source = parse_source(str(weights))
-    # Only now, after what can be told without JAX: it takes two seconds to load.
-    from tl_pipeline.backbones.network import NetworkBackbone, network_shapes
+    from tl_pipeline.backbones.network import network_shapes
     from tl_pipeline.backbones.parameters import random_parameters
 
     if source.seed is not None:
-        return NetworkBackbone(
+        return Parameters(
             architecture,
             random_parameters(network_shapes(architecture, None), seed=source.seed),
-            weights=source.text,
-            origin={"kind": "random", "source_dataset": None, "license": None},
-            compute_dtype=compute_dtype,
+            source.text,
+            {"kind": "random", "source_dataset": None, "license": None},
         )
     opened = open_checkpoint(architecture, source, settings=settings)
-    return NetworkBackbone(
-        opened.architecture,
-        opened.merge(),
-        weights=source.text,
-        origin=opened.origin,
-        compute_dtype=compute_dtype,
-    )
+    return Parameters(opened.architecture, opened.merge(), source.text, opened.origin)

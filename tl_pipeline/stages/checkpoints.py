@@ -1,8 +1,10 @@
 """A file of weights opened for a network: which layout it is in, and what it says."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from tl_pipeline.backbones.published import (
 from tl_pipeline.backbones.registry import make_architecture
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import MisfitError, WeightsError, shorten
+from tl_pipeline.spec import ImagePreprocess
 from tl_pipeline.weights.hub import fetch_weights
 from tl_pipeline.weights.merge import (
     LEFT_OUT,
@@ -33,6 +36,7 @@ from tl_pipeline.weights.unwrap import View, apply_view, list_views
 
 _FORMATS_OF_ONE_LAYOUT = ("keras-h5", "keras-weights-h5", "google-npz", "darknet")
 OWN_LAYOUT = "tl-pipeline"  # parameters under this package's names
+PREPROCESS = "preprocess"  # in a file's metadata: how its images are prepared
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +131,8 @@ def open_checkpoint(
         chosen = {**implied, **(settings or {})}
         architecture = make_architecture(architecture.name, settings=chosen)
     usual = architecture.preprocesses.get(layout, architecture.preprocess)
+    if layout == OWN_LAYOUT:
+        usual = _own_preprocess(loaded.metadata.get(PREPROCESS), usual)
     wanted = checkpoint_preprocess(published, usual) if published else usual
     preprocess = read_preprocess(file, wanted)
     architecture = dataclasses.replace(architecture, preprocess=preprocess)
@@ -142,6 +148,20 @@ def open_checkpoint(
         shapes=network_shapes(architecture, classes or architecture.classes),
         origin={**origin, **place, "preprocess": whose},
     )
+
+
+def _own_preprocess(text: str | None, usual: ImagePreprocess) -> ImagePreprocess:
+    """Returns the preprocessing that a file of ours names; the size stays as asked."""
+    if text is None:
+        return usual
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in json.loads(text).items()
+        if key != "kind"
+    }
+    if values["size"] != usual.size:
+        values |= {"size": usual.size, "resize_size": usual.resize_size}
+    return ImagePreprocess(**values)
 
 
 def _find_file(

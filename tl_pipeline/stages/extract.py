@@ -54,6 +54,7 @@ def extract(
     retry_failed: bool = False,
     workers: int | None = None,
     wait: bool = True,
+    examples: Examples | None = None,
     progress: Progress | None = None,
 ) -> ExtractReport:
     """Computes the rows of a dataset that its feature store does not hold yet.
@@ -73,6 +74,7 @@ def extract(
       retry_failed: Whether to try again what failed to decode before.
       workers: Decoding threads; by default one a core.
       wait: Whether to wait for another process that writes one of the stores.
+      examples: The snapshot to make; by default of all examples, split as above.
       progress: What to tell as it goes on.
 
     Returns:
@@ -91,8 +93,14 @@ def extract(
     progress = progress or NoProgress()
     root = Path(store_root)
     contents = digest_dataset(dataset, root / STAT_CACHE_NAME, workers, progress)
-    examples = make_examples(dataset, contents, val_size=val_size, test_size=test_size)
     items = items_by_content(contents)
+    if examples is None:
+        examples = make_examples(
+            dataset, contents, val_size=val_size, test_size=test_size
+        )
+    else:
+        known = {row.tobytes() for row in examples.content}
+        items = {content: found for content, found in items.items() if content in known}
     part = baseline_part(examples, n_train=n_train, n_test=n_test)
     options = {"root": root, "store_dtype": store_dtype, "batch_size": batch_size}
     main = open_target(backbone, features, examples, **options)

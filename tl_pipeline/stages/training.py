@@ -111,7 +111,7 @@ def run_training(
             "settings": {"feature": head.feature, **_describe(head)},
         },
         "selection": choosing.describe()
-        | {"corrected": _corrected(data, choosing, candidates)},
+        | {"corrected": estimate_choice(data, choosing, candidates)},
         **scorecard.figures,
         "seeds": spread_over_seeds(entrants, best),
         "classes": list(data.classes),
@@ -132,7 +132,7 @@ def run_training(
         "transfer": comparison.verdict.to_json() if comparison else None,
         "heads_trained": n_trained,
     }
-    return _write(
+    return write_training(
         store,
         examples,
         run_root,
@@ -145,7 +145,27 @@ def run_training(
     )
 
 
-def _write(
+def make_predictions(data: Labeled, head: Head, outputs: np.ndarray) -> Predictions:
+    """Returns what a head says of the labeled examples that are not train.
+
+    Args:
+      data: N labeled rows.
+      head: The head.
+      outputs: [N, K] what it says of them.
+    """
+    scored = np.flatnonzero(data.splits != "train")
+    return Predictions(
+        ids=tuple(data.ids[i] for i in scored),
+        content=data.content[scored],
+        splits=tuple(data.splits[scored]),
+        targets=data.targets[scored],
+        outputs=outputs[scored],
+        task=data.task,
+        thresholds=head.thresholds,
+    )
+
+
+def write_training(
     store: FeatureStore,
     examples: Examples,
     run_root: Path,
@@ -157,16 +177,20 @@ def _write(
     metrics: Mapping[str, Any],
     extraction: Mapping[str, Any] | None,
 ) -> Run:
-    scored = np.flatnonzero(data.splits != "train")
-    predictions = Predictions(
-        ids=tuple(data.ids[i] for i in scored),
-        content=data.content[scored],
-        splits=tuple(data.splits[scored]),
-        targets=data.targets[scored],
-        outputs=outputs[scored],
-        task=data.task,
-        thresholds=head.thresholds,
-    )
+    """Writes the run of a chosen head with its predictions and its report.
+
+    Args:
+      store: Whose rows the head takes.
+      examples: The snapshot.
+      run_root: The folder of runs.
+      asked: What the run's identity is the digest of.
+      data: The labeled rows.
+      head: The head.
+      outputs: [N, K] what it says of them.
+      metrics: Every figure.
+      extraction: What the extraction reported; None where it is not known.
+    """
+    predictions = make_predictions(data, head, outputs)
     provenance: dict[str, Any] = {
         "dataset": examples.dataset,
         "store": str(store.path),
@@ -217,7 +241,7 @@ def _name_member(member: Mapping[str, Any]) -> str:
     return f"{member['count']} × {member['kind']} on {member['feature']}{strength}"
 
 
-def _corrected(
+def estimate_choice(
     data: Labeled, choosing: Choosing, candidates: Sequence[Candidate]
 ) -> dict[str, float]:
     """Estimates what the choice would score on examples that had no part in it."""

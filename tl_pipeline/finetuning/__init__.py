@@ -1,0 +1,1 @@
+"""Training a network and its head together, from a head that was trained before."""

@@ -1,0 +1,120 @@
+"""The compiled functions of a fine-tuning: one update, and what the network says."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from tl_pipeline.finetune_config import FinetuneConfig
+from tl_pipeline.finetuning.partition import BIAS, KERNEL
+
+Arrays = Mapping[str, Any]
+# Parameters by name, inputs [B, ...] -> float32 features, in order.
+Apply = Callable[[Arrays, jax.Array], list[jax.Array]]
+# Keys [B], inputs as they are kept, targets [B, K] -> a network's inputs, and targets.
+Prepare = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+class Updated(NamedTuple):
+    """What an update leaves."""
+
+    trained: Arrays
+    optimizer: Any
+    loss: jax.Array  # of the batch, before the update
+    norm: jax.Array  # of the gradient, before it is clipped
+
+
+def make_update(
+    apply: Apply,
+    prepare: Prepare,
+    optimizer: optax.GradientTransformation,
+    config: FinetuneConfig,
+) -> Callable[..., Updated]:
+    """Makes the update of the trained parameters by one batch.
+
+    It takes the trained parameters, the optimizer's state, the frozen parameters,
+    inputs [B, ...], targets [B, K], weights [B] and the step's number, of which its
+    keys are a function. Gradients are taken of the trained parameters alone.
+    """
+
+    def measure_loss(
+        trained: Arrays,
+        frozen: Arrays,
+        inputs: jax.Array,
+        targets: jax.Array,
+        weight: jax.Array,
+        key: jax.Array,
+    ) -> jax.Array:
+        rows = compute_rows(apply, {**frozen, **trained}, inputs, config.compute_dtype)
+        if config.head_dropout:
+            kept = jax.random.bernoulli(key, 1 - config.head_dropout, rows.shape)
+            rows = rows * kept / (1 - config.head_dropout)
+        logits = rows @ trained[KERNEL] + trained[BIAS].reshape(1, -1)
+        smoothed = optax.smooth_labels(targets, config.label_smoothing)
+        losses = optax.softmax_cross_entropy(logits, smoothed)
+        return (losses * weight).sum() / jnp.maximum(weight.sum(), 1e-12)
+
+    def update(
+        trained: Arrays,
+        state: Any,
+        frozen: Arrays,
+        inputs: jax.Array,
+        targets: jax.Array,
+        weight: jax.Array,
+        step: jax.Array,
+    ) -> Updated:
+        key = jax.random.fold_in(jax.random.key(config.seed), step)
+        of_views, of_dropout = jax.random.split(key)
+        inputs, targets = prepare(
+            jax.random.split(of_views, len(targets)), inputs, targets
+        )
+        loss, gradient = jax.value_and_grad(measure_loss)(
+            trained, frozen, inputs, targets, weight, of_dropout
+        )
+        updates, state = optimizer.update(gradient, state, trained)
+        moved: Any = optax.apply_updates(dict(trained), updates)
+        return Updated(moved, state, loss, optax.tree.norm(gradient))
+
+    return jax.jit(update)
+
+
+def make_predict(
+    apply: Apply, prepare: Prepare, config: FinetuneConfig
+) -> Callable[[Arrays, jax.Array], jax.Array]:
+    """Makes the function from parameters and inputs to float32 logits [B, K]."""
+
+    def predict(parameters: Arrays, inputs: jax.Array) -> jax.Array:
+        keys = jax.random.split(jax.random.key(0), len(inputs))
+        inputs, _ = prepare(keys, inputs, jnp.zeros((len(inputs), 1)))
+        rows = compute_rows(apply, parameters, inputs, config.compute_dtype)
+        return rows @ parameters[KERNEL] + parameters[BIAS].reshape(1, -1)
+
+    return jax.jit(predict)
+
+
+def compute_rows(
+    apply: Apply, parameters: Arrays, inputs: jax.Array, dtype: str
+) -> jax.Array:
+    """Returns the features of a batch, flattened and joined: [B, D] float32.
+
+    The network computes in `dtype`; its parameters and their gradients are float32.
+    """
+    cast = {
+        name: array.astype(dtype)
+        for name, array in parameters.items()
+        if name not in (KERNEL, BIAS)
+    }
+    with jax.default_matmul_precision("highest"):
+        found = apply(cast, inputs.astype(dtype))
+    return jnp.concatenate([rows.reshape(len(rows), -1) for rows in found], axis=1)
+
+
+def log_loss(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Returns the mean cross-entropy [N, K] of targets [N, K], in float64."""
+    exact = logits.astype(np.float64)
+    exact = exact - exact.max(axis=1, keepdims=True)
+    shares = exact - np.log(np.exp(exact).sum(axis=1, keepdims=True))
+    return float(-(shares * targets).sum(axis=1).mean())

@@ -1,0 +1,305 @@
+"""The loop of a fine-tuning: steps, validation, checkpoints, the best kept."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from tl_pipeline.errors import TrainingError
+from tl_pipeline.finetune_config import FinetuneConfig
+from tl_pipeline.finetuning.checkpoints import Checkpoints
+from tl_pipeline.finetuning.optimizer import make_optimizer
+from tl_pipeline.finetuning.order import iterate_batches
+from tl_pipeline.finetuning.steps import (
+    Apply,
+    Prepare,
+    log_loss,
+    make_predict,
+    make_update,
+)
+from tl_pipeline.progress import Progress
+
+
+class Examples(NamedTuple):
+    """Examples of one split.
+
+    Attributes:
+      stream: From rows [B] of batches to their inputs [B, ...], in order.
+      targets: [N, K] float32.
+      weight: [N] float32.
+    """
+
+    stream: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
+    targets: np.ndarray
+    weight: np.ndarray
+
+
+class Problem(NamedTuple):
+    """What is trained on what.
+
+    Attributes:
+      apply: The network, up to the features of the head.
+      prepare: Makes a training batch its input, augmented.
+      prepare_plain: Makes any batch its input, not augmented.
+      trained: float32 parameters by name, the head's too.
+      frozen: All others.
+      depths: Of each trained one, from `Partition`.
+      train: The examples to train on.
+      val: Those by which the best epoch is chosen.
+    """
+
+    apply: Apply
+    prepare: Prepare
+    prepare_plain: Prepare
+    trained: Mapping[str, np.ndarray]
+    frozen: Mapping[str, np.ndarray]
+    depths: Mapping[str, int]
+    train: Examples
+    val: Examples
+
+
+class Tuned(NamedTuple):
+    """What a fine-tuning found.
+
+    Attributes:
+      trained: The trained parameters at the best epoch, float32 by name.
+      best_epoch: Which; 0 is the start.
+      epochs: For each epoch `epoch`, `val_loss` and the `train_loss` of its batches.
+      steps: Steps done, by whichever process.
+      seconds: What they took, likewise.
+      memory: Bytes of device memory that a step takes, by the compiler's account; None
+        where it gives none.
+    """
+
+    trained: dict[str, np.ndarray]
+    best_epoch: int
+    epochs: tuple[Mapping[str, float], ...]
+    steps: int
+    seconds: float
+    memory: int | None
+
+
+def fine_tune(
+    problem: Problem,
+    config: FinetuneConfig,
+    *,
+    checkpoints: Checkpoints,
+    progress: Progress,
+) -> Tuned:
+    """Trains until validation gains no more, and returns the best epoch's parameters.
+
+    Killed at any time and called again, it ends in the same bytes on the same machine:
+    the order of examples and all keys are functions of seed and step.
+
+    Args:
+      problem: What is trained on what.
+      config: How.
+      checkpoints: Where it may continue.
+      progress: What to tell after each step.
+
+    Raises:
+      TrainingError: A loss is not finite, memory is exhausted, or a checkpoint cannot
+        be written. The last good checkpoint is kept.
+      ConfigError: The checkpoint is of another fine-tuning.
+    """
+    loop = _Loop(problem, config, checkpoints)
+    loop.resume()
+    progress.start("finetune", loop.n_steps)
+    progress.advance(loop.step)
+    try:
+        with _telling_exhaustion(config, checkpoints):
+            loop.run(progress)
+    finally:
+        progress.finish()
+    return loop.finish()
+
+
+class _Loop:
+    """The state of a fine-tuning."""
+
+    def __init__(
+        self, problem: Problem, config: FinetuneConfig, checkpoints: Checkpoints
+    ):
+        self._problem = problem
+        self._config = config
+        self._checkpoints = checkpoints
+        n = len(problem.train.targets)
+        self._batch_size = min(config.batch_size, n)
+        self._epoch_steps = math.ceil(n / self._batch_size)
+        self.n_steps = config.epochs * self._epoch_steps
+        self._optimizer = make_optimizer(config, problem.depths, n_steps=self.n_steps)
+        self._update: Any = make_update(
+            problem.apply, problem.prepare, self._optimizer, config
+        )
+        self._predict = make_predict(problem.apply, problem.prepare_plain, config)
+        self._frozen = jax.device_put(dict(problem.frozen))
+        self._trained: Any = jax.device_put(dict(problem.trained))
+        self._state: Any = self._optimizer.init(self._trained)
+        self._best: dict[str, np.ndarray] = dict(problem.trained)
+        self._memory: int | None = None
+        self.step = 0
+        self._about: dict[str, Any] = {
+            "best_epoch": 0,
+            "best_loss": None,
+            "epochs": [],
+            "losses": [],
+            "seconds": 0.0,
+        }
+
+    def resume(self) -> None:
+        """Goes to the latest checkpoint, if there is one."""
+        found = self._checkpoints.load(self._tree())
+        if found is not None:
+            self.step, self._about = found.step, found.about
+            tree = found.tree
+            self._trained = jax.device_put(tree["trained"])
+            self._state = jax.device_put(tree["optimizer"])
+            self._best = tree["best"]
+
+    def run(self, progress: Progress) -> None:
+        """Does the steps that are left, epoch by epoch."""
+        begin = time.perf_counter()
+        before = self._about["seconds"]
+        if self._about["best_loss"] is None:
+            self._end_epoch(0)
+        while not self._is_over():
+            stop = (self.step // self._epoch_steps + 1) * self._epoch_steps
+            steps = range(self.step, stop)
+            rows = list(
+                iterate_batches(
+                    len(self._problem.train.targets),
+                    self._batch_size,
+                    seed=self._config.seed,
+                    steps=steps,
+                )
+            )
+            for taken, inputs in zip(
+                rows, self._problem.train.stream(rows), strict=True
+            ):
+                self._take_step(taken, inputs)
+                progress.advance(1)
+                if self.step == stop:
+                    self._end_epoch(self.step // self._epoch_steps)
+                self._about["seconds"] = before + time.perf_counter() - begin
+                if self.step % self._config.checkpoint_steps == 0:
+                    self._checkpoints.save(self.step, self._tree(), self._about)
+
+    def finish(self) -> Tuned:
+        """Returns what was found."""
+        return Tuned(
+            trained={name: np.asarray(x) for name, x in self._best.items()},
+            best_epoch=self._about["best_epoch"],
+            epochs=tuple(self._about["epochs"]),
+            steps=self.step,
+            seconds=self._about["seconds"],
+            memory=self._memory,
+        )
+
+    def _tree(self) -> dict[str, Any]:
+        return {
+            "trained": self._trained,
+            "optimizer": self._state,
+            "best": self._best,
+        }
+
+    def _is_over(self) -> bool:
+        epoch, rest = divmod(self.step, self._epoch_steps)
+        waited = epoch - self._about["best_epoch"]
+        return not rest and (
+            self.step >= self.n_steps or waited >= self._config.patience
+        )
+
+    def _take_step(self, rows: np.ndarray, inputs: np.ndarray) -> None:
+        train = self._problem.train
+        arguments = (
+            self._trained,
+            self._state,
+            self._frozen,
+            jax.device_put(inputs),
+            train.targets[rows],
+            train.weight[rows],
+            np.int32(self.step),
+        )
+        if self._memory is None:
+            # Compiled ahead of its first call, to have the compiler's account.
+            self._update = self._update.lower(*arguments).compile()
+            self._memory = _account(self._update)
+        done = self._update(*arguments)
+        loss, norm = float(done.loss), float(done.norm)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(
+                f"Fine-tuning ended in a loss of {loss} and a gradient of norm {norm} "
+                f"at step {self.step + 1}; {self._checkpoints.describe_latest()}. Lower"
+                " learning_rate, or set clip_norm."
+            )
+        self._trained, self._state = done.trained, done.optimizer
+        self._about["losses"].append(loss)
+        self.step += 1
+
+    def _end_epoch(self, epoch: int) -> None:
+        loss = log_loss(self._predict_val(), self._problem.val.targets)
+        if not math.isfinite(loss):
+            raise TrainingError(
+                f"Fine-tuning ended in a loss of {loss} on validation after epoch "
+                f"{epoch}; {self._checkpoints.describe_latest()}. Lower learning_rate, "
+                "or set clip_norm."
+            )
+        losses, self._about["losses"] = self._about["losses"], []
+        record = {"epoch": epoch, "val_loss": loss}
+        if losses:
+            record["train_loss"] = math.fsum(losses) / len(losses)
+        self._about["epochs"].append(record)
+        best = self._about["best_loss"]
+        if best is None or loss < best:
+            self._about |= {"best_loss": loss, "best_epoch": epoch}
+            self._best = {name: np.asarray(x) for name, x in self._trained.items()}
+
+    def _predict_val(self) -> np.ndarray:
+        n, size = len(self._problem.val.targets), self._batch_size
+        parameters = {**self._frozen, **self._trained}
+        # The last batch is filled up with its first example: one shape is compiled.
+        batches = [
+            np.resize(np.arange(start, min(start + size, n)), size)
+            for start in range(0, n, size)
+        ]
+        found = [
+            np.asarray(self._predict(parameters, jax.device_put(inputs)))
+            for inputs in self._problem.val.stream(batches)
+        ]
+        return np.concatenate(found)[:n]
+
+
+def _account(compiled: Any) -> int | None:
+    """Returns the bytes that a compiled function takes at most at once."""
+    found = compiled.memory_analysis()
+    if found is None:
+        return None
+    return int(
+        found.argument_size_in_bytes
+        + found.output_size_in_bytes
+        - found.alias_size_in_bytes
+        + found.temp_size_in_bytes
+    )
+
+
+@contextlib.contextmanager
+def _telling_exhaustion(
+    config: FinetuneConfig, checkpoints: Checkpoints
+) -> Iterator[None]:
+    try:
+        yield
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(
+            error
+        ):
+            raise
+        raise TrainingError(
+            f"Asked to fine-tune in batches of {config.batch_size}: the memory of "
+            f"{jax.devices()[0]} does not hold one; {checkpoints.describe_latest()}. "
+            "Halve batch_size and double gradient_accumulation, set remat = true, or "
+            "unfreeze fewer blocks."
+        ) from error

@@ -1,0 +1,249 @@
+"""Fine-tuning: the backbone of a run trained on, and whether that was worth it."""
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tl_pipeline.config import make_finetune_config
+from tl_pipeline.digest import Json, json_digest, short_digest
+from tl_pipeline.finetune_config import FinetuneConfig
+from tl_pipeline.finetuning.checkpoints import Checkpoints
+from tl_pipeline.finetuning.training import fine_tune
+from tl_pipeline.progress import NoProgress, Progress
+from tl_pipeline.runs.run import Run, find_run, run_identity
+from tl_pipeline.stages.backbones import load_backbone
+from tl_pipeline.stages.finetune_comparison import choose_way
+from tl_pipeline.stages.finetune_problem import (
+    Augment,
+    Plan,
+    cache_cut,
+    make_problem,
+    plan_way,
+)
+from tl_pipeline.stages.finetune_run import write_tuned
+from tl_pipeline.stages.finetune_start import (
+    Start,
+    load_network,
+    load_source,
+    load_start,
+)
+from tl_pipeline.stages.provenance import package_version
+from tl_pipeline.store.history import recorded_rate
+
+
+@dataclasses.dataclass(frozen=True)
+class FinetuneReport:
+    """What fine-tuning found.
+
+    Attributes:
+      run: The run to use: a way's, where one is better beyond noise; else the first.
+      store: The store of that run.
+      start: The run that it started from.
+      better: Whether a way is better beyond noise.
+      sentence: Advice.
+      rows: The cached head's and each way's: `way`, `run`, `reused`, `metric`, `value`,
+        `low`, `high` (on test), `against` (see `pair_predictions`; None of the head),
+        `seconds` and `memory` (bytes; None where not known), `best_epoch`.
+      seconds: Wall time.
+    """
+
+    run: str
+    store: str
+    start: str
+    better: bool
+    sentence: str
+    rows: tuple[Mapping[str, Any], ...]
+    seconds: float
+
+    def to_json(self) -> dict[str, Json]:
+        """Returns the report as plain data."""
+        return dataclasses.asdict(self)
+
+
+def finetune(
+    run: str | Path,
+    *,
+    data: str | None = None,
+    weights: str | None = None,
+    run_root: str | Path | None = None,
+    checkpoints: str | Path | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> FinetuneReport:
+    """Trains a run's backbone on below its head, each way asked for.
+
+    Of each way there is a run then, its weights beside it. Asking again for the same
+    returns the runs that exist; killed and asked again, it goes on where it was.
+
+    Args:
+      run: The run's folder, or a `.current.json`.
+      data: The dataset with its pictures; by default where its store had them from.
+      weights: The backbone's weights; by default from where the run had them.
+      run_root: The folder of runs; by default the run's.
+      checkpoints: The folder of checkpoints; by default one beside the runs, which is
+        removed when the run is written.
+      workers: Decoding threads; by default one a core.
+      progress: What to tell as it goes on.
+      **settings: Keys of `[finetune]` in a pipeline.toml.
+
+    Raises:
+      ConfigError: A setting is unfit, or a checkpoint is of another fine-tuning.
+      NotFoundError: There is no such run, or its store is gone.
+      RequestError: The run cannot be started from; the message says why.
+      DatasetError: The dataset lacks examples of the run.
+      SpecMismatchError: The weights are not the run's.
+      TrainingError: The loss is not finite, memory is exhausted, or a checkpoint cannot
+        be written; the last good one is kept.
+    """
+    begin = time.perf_counter()
+    config = make_finetune_config(settings)
+    start = load_start(run)
+    root = Path(run_root) if run_root else start.run.path.parent
+    work = _Work(
+        start,
+        root,
+        data=data,
+        weights=weights,
+        checkpoints=Path(checkpoints) if checkpoints else None,
+        workers=workers,
+        progress=progress or NoProgress(),
+    )
+    found = [
+        work.go_way(config.model_copy(update={"ways": (way,)})) for way in config.ways
+    ]
+    rows = [_describe_head(start), *(_describe_way(*one) for one in found)]
+    best, sentence = choose_way(rows)
+    chosen = start.run if best is None else found[best - 1][0]
+    return FinetuneReport(
+        run=str(chosen.path),
+        store=str(chosen.provenance["store"]),
+        start=str(start.run.path),
+        better=best is not None,
+        sentence=sentence,
+        rows=tuple(rows),
+        seconds=time.perf_counter() - begin,
+    )
+
+
+@dataclasses.dataclass
+class _Work:
+    """What all ways of one call share; loaded when the first one needs it."""
+
+    start: Start
+    root: Path
+    data: str | None
+    weights: str | None
+    checkpoints: Path | None
+    workers: int | None
+    progress: Progress
+    _loaded: tuple[Any, ...] = ()
+
+    def go_way(self, config: FinetuneConfig) -> tuple[Run, bool]:
+        """Returns the run of one way, and whether it was there already."""
+        start = self.start
+        asked: dict[str, Json] = {
+            "version": package_version(),
+            "spec": start.store.digest,
+            "snapshot": start.examples.digest,
+            "features": [start.head.feature],
+            "heads": start.run.asked["heads"],
+            "columns": dataclasses.asdict(start.columns),
+            "from": start.run.identity,
+            "finetune": config.to_json(),
+        }
+        identity = run_identity(asked)
+        found = find_run(self.root, start.examples.dataset, identity)
+        if found is not None:
+            return found, True
+        return self._train(config, asked), False
+
+    def _train(self, config: FinetuneConfig, asked: Mapping[str, Json]) -> Run:
+        start = self.start
+        if not self._loaded:
+            network = load_network(start, self.weights)
+            self._loaded = (network, *load_source(start, self.data))
+        network, dataset, items = self._loaded
+        plan = plan_way(start, network, config)
+        if plan.cut is not None:
+            self._cache(plan, dataset)
+        problem = make_problem(
+            plan,
+            start,
+            network,
+            dataset=dataset,
+            items=items,
+            augment=_make_augment(plan.config),
+            workers=self.workers,
+        )
+        digest = json_digest(asked)
+        folder = self.checkpoints or self.root / f".checkpoints-{short_digest(digest)}"
+        with Checkpoints(folder, identity=digest) as checkpoints:
+            tuned = fine_tune(
+                problem, plan.config, checkpoints=checkpoints, progress=self.progress
+            )
+        written = write_tuned(
+            plan,
+            start,
+            network,
+            tuned,
+            dataset=dataset,
+            run_root=self.root,
+            asked=asked,
+            workers=self.workers,
+        )
+        if self.checkpoints is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return written
+
+    def _cache(self, plan: Plan, dataset: Any) -> None:
+        spec = self.start.run.spec
+        backbone = load_backbone(
+            str(spec["backbone"]),
+            weights=self.weights or self.start.weights,
+            compute_dtype=str(spec["compute_dtype"]),
+            settings=spec["settings"],
+        )
+        assert plan.cut is not None
+        cache_cut(plan.cut, self.start, backbone, dataset, workers=self.workers)
+
+
+def _make_augment(config: FinetuneConfig) -> Augment | None:
+    del config
+    return None
+
+
+def _describe_head(start: Start) -> dict[str, Any]:
+    metrics = start.run.metrics
+    rate = recorded_rate(start.store.path)
+    return {
+        "way": "cached head",
+        "run": str(start.run.path),
+        "reused": True,
+        **_headline(metrics),
+        "against": None,
+        "seconds": len(start.examples) / rate if rate else None,
+        "memory": None,
+        "best_epoch": None,
+    }
+
+
+def _describe_way(run: Run, reused: bool) -> dict[str, Any]:
+    found = run.metrics["finetune"]
+    return {
+        "way": found["way"],
+        "run": str(run.path),
+        "reused": reused,
+        **_headline(run.metrics),
+        "against": found["against"],
+        "seconds": found["seconds"],
+        "memory": found["memory"],
+        "best_epoch": found["best_epoch"],
+    }
+
+
+def _headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {"metric": "accuracy", **metrics["test"]["accuracy"]}

@@ -1,0 +1,99 @@
+"""Ways of fine-tuning beside the head they began with, on the same test examples."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tl_pipeline.digest import Json
+from tl_pipeline.evaluation.merits import MEASURES, find_merits
+from tl_pipeline.evaluation.paired import compare_scores
+from tl_pipeline.reporting.sentences import format_duration
+from tl_pipeline.runs.predictions import Predictions
+
+ALPHA = 0.05  # chance of calling noise a gain, over all ways that are compared
+_ADVISED = ("split", "end-to-end")
+
+
+def pair_predictions(before: Predictions, after: Predictions) -> dict[str, Json]:
+    """Compares two heads on the test examples that both scored.
+
+    Returns:
+      `metric`, `n`, `gain`, `low`, `high` (points, with the paired 95 % interval),
+      `better`, `worse` (examples), and `p_value`, two-sided.
+    """
+    place = {id: row for row, id in enumerate(before.ids)}
+    pairs = np.array(
+        [
+            (place[id], row)
+            for row, id in enumerate(after.ids)
+            if after.splits[row] == "test" and id in place
+        ],
+        np.int64,
+    )
+    merits = [
+        find_merits(
+            one.task, one.targets[rows], one.outputs[rows], thresholds=one.thresholds
+        )
+        for one, rows in ((before, pairs[:, 0]), (after, pairs[:, 1]))
+    ]
+    found = compare_scores(
+        *merits,
+        metric=MEASURES[after.task.kind],
+        rng=np.random.default_rng([0, len(pairs)]),
+    )
+    gain, low, high = (100 * figure for figure in found.difference)
+    return {
+        "metric": found.metric,
+        "n": found.n,
+        "gain": gain,
+        "low": low,
+        "high": high,
+        "better": found.better,
+        "worse": found.worse,
+        "p_value": found.p_value,
+    }
+
+
+def choose_way(rows: Sequence[Mapping[str, Any]]) -> tuple[int | None, str]:
+    """Decides which way of fine-tuning is worth it, if any is.
+
+    A gain counts where it is beyond noise for all the ways that were tried together.
+    Training from scratch is a yardstick, and never advised.
+
+    Args:
+      rows: The cached head's, then each way's, with `against` of `pair_predictions`.
+
+    Returns:
+      The index of the row to use, None for the cached head; and a sentence.
+    """
+    tried = [i for i, row in enumerate(rows) if row["way"] in _ADVISED]
+    if not tried:
+        return None, "Keep the cached head: no way of fine-tuning was tried."
+    beyond = [
+        i
+        for i in tried
+        if rows[i]["against"]["gain"] > 0
+        and rows[i]["against"]["p_value"] * len(tried) <= ALPHA
+    ]
+    best = max(beyond or tried, key=lambda i: rows[i]["against"]["gain"])
+    against = rows[best]["against"]
+    figures = (
+        f"{against['gain']:+.1f} points (95 % {against['low']:.1f} to "
+        f"{against['high']:.1f}) on {against['n']:,} test examples, "
+        f"p = {against['p_value']:.2g}"
+    )
+    took = format_duration(rows[best]["seconds"])
+    if beyond:
+        return (
+            best,
+            f"Use the network fine-tuned {_name(rows[best])}: {figures}; {took}.",
+        )
+    return None, (
+        f"Keep the cached head: fine-tuning {_name(rows[best])} is not better beyond "
+        f"noise, {figures}; {took}."
+    )
+
+
+def _name(row: Mapping[str, Any]) -> str:
+    return {"end-to-end": "end to end", "split": "behind a cut"}[row["way"]]

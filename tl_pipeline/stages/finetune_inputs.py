@@ -1,0 +1,85 @@
+"""What a fine-tuning is fed: pictures from a dataset, or rows cached at a cut."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import numpy as np
+
+from tl_pipeline.data.dataset import Dataset, Item
+from tl_pipeline.errors import DatasetError
+from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
+
+# Decoded pictures are kept up to here, and decoded once; of more each epoch decodes
+# its own, in threads, ahead of the device.
+MOST_KEPT = 2**31  # bytes
+
+
+class Pictures:
+    """Examples decoded and prepared as the backbone's, by row."""
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        items: Mapping[bytes, Sequence[Item]],
+        content: np.ndarray,
+        preprocess: ImagePreprocess,
+        *,
+        workers: int | None = None,
+        most_kept: int = MOST_KEPT,
+    ):
+        """Takes N content digests [N, 32]; the dataset has them all."""
+        self._inputs = Inputs(dataset, items)
+        self._content = [row.tobytes() for row in content]
+        self._preprocess = preprocess
+        self._workers = workers
+        size = int(np.prod(preprocess.input_shape))
+        self._keeps = size * len(set(self._content)) <= most_kept
+        self._kept: dict[bytes, np.ndarray] = {}
+
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yields [B, H, W, C] uint8 of each batch's rows [B], in order.
+
+        Raises:
+          DatasetError: An example cannot be decoded any more.
+        """
+        taken = list(batches)
+        order = [self._content[row] for rows in taken for row in rows.tolist()]
+        if self._keeps:
+            order = [c for c in dict.fromkeys(order) if c not in self._kept]
+        wanted = (Wanted(content, (self._preprocess,)) for content in order)
+        loaded = self._inputs.stream(wanted, workers=self._workers)
+        for rows in taken:
+            batch = np.empty((len(rows), *self._preprocess.input_shape), np.uint8)
+            for i, row in enumerate(rows.tolist()):
+                content = self._content[row]
+                found = self._kept.get(content)
+                if found is None:
+                    found = self._check(*next(loaded))
+                    if self._keeps:
+                        self._kept[content] = found
+                batch[i] = found
+            yield batch
+
+    def _check(self, content: bytes, found: Mapping[ImagePreprocess, object]):
+        picture = found[self._preprocess]
+        if isinstance(picture, InputFailure):
+            raise DatasetError(
+                f"Asked to fine-tune on {self._inputs.ids(content)[0]}: it "
+                f"{picture.reason}. Extract the dataset again, train, and fine-tune "
+                "from that run."
+            )
+        assert isinstance(picture, np.ndarray)
+        return picture
+
+
+class CachedRows:
+    """Activations of N examples at a cut of the network, as the store holds them."""
+
+    def __init__(self, rows: np.ndarray):
+        """Takes [N, ...] floating."""
+        self._rows = rows
+
+    def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yields [B, ...] float32 of each batch's rows [B], in order."""
+        for rows in batches:
+            yield self._rows[rows].astype(np.float32)

@@ -1,0 +1,243 @@
+"""A way of fine-tuning as a problem to train: from pictures, or from rows at a cut."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tl_pipeline.backbones.features import feature_shape, resolve_features
+from tl_pipeline.backbones.parameters import random_parameters
+from tl_pipeline.backbones.trainable import TrainableNetwork
+from tl_pipeline.data.dataset import Dataset, Item
+from tl_pipeline.errors import ConfigError, RequestError
+from tl_pipeline.finetune_config import FinetuneConfig
+from tl_pipeline.finetuning.head import make_blank_head, make_head
+from tl_pipeline.finetuning.partition import ALL, Partition, choose_trained
+from tl_pipeline.finetuning.steps import Prepare
+from tl_pipeline.finetuning.training import Examples, Problem
+from tl_pipeline.heads.affine import flatten_head
+from tl_pipeline.stages.extract import extract
+from tl_pipeline.stages.finetune_inputs import CachedRows, Pictures
+from tl_pipeline.stages.finetune_start import Start, one_hot
+from tl_pipeline.stages.joined import split_name
+
+SCRATCH = "scratch"
+SPLIT = "split"
+# Of a network that knows nothing, every block of which has all to learn.
+SCRATCH_RATE = 1e-3
+
+# Keys [B], float32 RGB or gray images [B, H, W, C] from 0 to 1, targets [B, K]
+Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+
+
+class Plan(NamedTuple):
+    """What is trained in one way, before anything is loaded for it.
+
+    Attributes:
+      config: The settings of this way.
+      features: The head's features.
+      partition: What is trained.
+      cut: The output whose rows are taken from the store; None: from the input.
+    """
+
+    config: FinetuneConfig
+    features: tuple[str, ...]
+    partition: Partition
+    cut: str | None
+
+
+def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) -> Plan:
+    """Decides what is trained, and where the network is cut.
+
+    Args:
+      start: Where to start.
+      network: The run's own.
+      config: With one way.
+
+    Raises:
+      ConfigError: A block is unknown, or nothing is left before the cut.
+      BackboneError: The network cannot be cut there.
+    """
+    (way,) = config.ways
+    features = tuple(split_name(start.head.feature))
+    blocks = network.blocks(features)
+    if way == SCRATCH:
+        config = config.model_copy(
+            update={
+                "unfreeze": ALL,
+                "unfreeze_last_blocks": None,
+                "learning_rate": SCRATCH_RATE,
+                "head_learning_rate": SCRATCH_RATE,
+                "layer_decay": 1.0,
+            }
+        )
+    partition = choose_trained(
+        blocks,
+        unfreeze=config.unfreeze,
+        last=config.unfreeze_last_blocks,
+        statistics=network.statistics,
+    )
+    cut = None
+    if way == SPLIT:
+        names = tuple(blocks)
+        first = names.index(partition.blocks[0]) if partition.blocks else len(names)
+        if not first:
+            raise ConfigError(
+                "Asked to fine-tune split, with no block frozen: nothing could be "
+                f"cached. Unfreeze some of the blocks after {names[0]} alone: "
+                f"{', '.join(names[1:])}."
+            )
+        cut = names[first - 1]
+        network.check_cut(cut, features)
+        config = config.model_copy(update={"augment": "none"})
+    return Plan(config, features, partition, cut)
+
+
+def make_problem(
+    plan: Plan,
+    start: Start,
+    network: TrainableNetwork,
+    *,
+    dataset: Dataset,
+    items: Mapping[bytes, list[Item]],
+    augment: Augment | None = None,
+    workers: int | None = None,
+) -> Problem:
+    """Makes the problem of one way.
+
+    Args:
+      plan: From `plan_way`.
+      start: Where to start.
+      network: The run's own.
+      dataset: What has the bytes of its examples.
+      items: Its items by content digest.
+      augment: Makes views of training images; by default none.
+      workers: Decoding threads; by default one a core.
+
+    Raises:
+      RequestError: The run's head is not linear.
+    """
+    config, data = plan.config, start.data
+    shapes = network.feature_shapes()
+    width = sum(
+        int(np.prod(feature_shape(feature, shapes)))
+        for feature in resolve_features(plan.features, shapes)
+    )
+    if config.ways == (SCRATCH,) or config.from_scratch_head:
+        head = make_blank_head(width, len(data.classes))
+    else:
+        head = _take_head(start)
+    arrays = begin_parameters(plan, network)
+    needed = {
+        name for names in network.blocks(plan.features).values() for name in names
+    }
+    trained = {name: x for name, x in arrays.items() if name in plan.partition.depths}
+    frozen = {n: x for n, x in arrays.items() if n in needed and n not in trained}
+    if plan.cut is None:
+        feed: Any = Pictures(
+            dataset,
+            items,
+            data.content,
+            network.architecture.preprocess,
+            workers=workers,
+        )
+        prepare = _prepare_pictures(network, augment)
+        prepare_plain = _prepare_pictures(network, None)
+    else:
+        feed = CachedRows(_read_cut(plan.cut, start))
+        prepare = prepare_plain = _keep_rows
+
+    def examples(split: str) -> Examples:
+        rows = data.split(split).rows
+        weight = np.ones(len(rows)) if data.weight is None else data.weight[rows]
+        return Examples(
+            stream=lambda batches: feed.stream(rows[batch] for batch in batches),
+            targets=one_hot(data, rows),
+            weight=weight.astype(np.float32),
+        )
+
+    return Problem(
+        apply=network.make_apply(plan.features, cut=plan.cut, remat=config.remat),
+        prepare=prepare,
+        prepare_plain=prepare_plain,
+        trained={**trained, **head},
+        frozen=frozen,
+        depths=plan.partition.depths,
+        train=examples("train"),
+        val=examples("val"),
+    )
+
+
+def begin_parameters(plan: Plan, network: TrainableNetwork) -> dict[str, np.ndarray]:
+    """Returns the parameters that a way begins with: the run's, or untrained ones."""
+    if plan.config.ways != (SCRATCH,):
+        return dict(network.parameters)
+    sizes = {name: array.shape for name, array in network.parameters.items()}
+    return random_parameters(sizes, seed=plan.config.seed)
+
+
+def cache_cut(
+    cut: str,
+    start: Start,
+    backbone: Any,
+    dataset: Dataset,
+    *,
+    workers: int | None = None,
+) -> None:
+    """Fills the store with the rows at a cut, those that it lacks."""
+    extract(
+        dataset,
+        backbone,
+        features=[cut],
+        store_root=start.store.path.parent,
+        store_dtype=str(start.run.spec["store_dtype"]),
+        batch_size=start.store.batch_size,
+        examples=start.examples,
+        workers=workers,
+    )
+    start.store.reload()
+
+
+def _read_cut(cut: str, start: Start) -> np.ndarray:
+    rows = start.store.read(cut, snapshot=start.examples)
+    place = {id: i for i, id in enumerate(rows.ids)}
+    return rows.features[[place[id] for id in start.data.ids]]
+
+
+def _take_head(start: Start) -> dict[str, np.ndarray]:
+    try:
+        kernel, bias = flatten_head(start.head)
+    except RequestError as error:
+        raise RequestError(
+            f"Asked to fine-tune from run {start.run.path} (a head of kind "
+            f"{start.head.kind}): {error} A head that knows nothing yet sends its own "
+            "errors through the pretrained weights first; from_scratch_head = true "
+            "begins with one nevertheless."
+        ) from None
+    return make_head(kernel, bias)
+
+
+def _prepare_pictures(network: TrainableNetwork, augment: Augment | None) -> Prepare:
+    is_reversed = network.architecture.preprocess.color == "bgr"
+
+    def prepare(
+        keys: jax.Array, images: jax.Array, targets: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        if augment is None:
+            return network.prepare(images), targets
+        views = images.astype(jnp.float32) / 255
+        views = views[..., ::-1] if is_reversed else views
+        views, targets = augment(keys, views, targets)
+        views = views[..., ::-1] if is_reversed else views
+        return network.prepare(views * 255), targets
+
+    return prepare
+
+
+def _keep_rows(
+    keys: jax.Array, rows: jax.Array, targets: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    del keys
+    return rows, targets
