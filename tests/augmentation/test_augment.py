@@ -133,6 +133,12 @@ def test_a_step_draws_the_same_whatever_else_the_recipe_does():
         )
 
 
+def test_steps_do_not_draw_from_one_key():
+    names = [step.name for step in make_steps(ALL, (24, 24, 3))]
+    keys_of = [jax.random.key_data(key_of(keys()[0], name)) for name in names]
+    assert len(np.unique(np.stack(keys_of), axis=0)) == len(names) == 5
+
+
 def test_images_are_brought_to_another_size(images, targets):
     augment = make_augment(Recipe(), size=(12, 12))
     made = augment(keys(), images, targets)[0]

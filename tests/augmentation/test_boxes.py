@@ -71,6 +71,8 @@ def test_every_crop_lies_within_the_image(shape):
 def test_where_no_crop_fits_the_center_is_taken():
     boxes = draw_crops((10, 100), scale=(1.0, 1.0))
     assert (boxes == [0, 43, 10, 13]).all()
+    boxes = draw_crops((100, 10), scale=(1.0, 1.0))
+    assert (boxes == [43, 0, 13, 10]).all()
 
 
 def test_a_box_says_whether_it_fits():
