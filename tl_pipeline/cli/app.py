@@ -36,6 +36,11 @@ _COMMANDS = {
     "rank": ("rank", _MORE, "Rank the features of stores for a task."),
     "relate": ("relate", _MORE, "Say which tasks of a store help which."),
     "shift": ("shift", _MORE, "Say how another dataset differs, and what would help."),
+    "robustness": (
+        "robustness",
+        _MORE,
+        "Score a run's head on corrupted test examples.",
+    ),
     "compare": ("gate", _MORE, "Compare two runs on the test examples of both."),
     "rollback": ("gate", _MORE, "Put the run before the one in use into use again."),
 }

@@ -80,7 +80,7 @@ def predict(
       WeightsError: The run's weights are no longer where they were.
     """
     loaded = load_run(Path(run))
-    network = _load_network(loaded, backbone, weights)
+    network = load_network(loaded, backbone, weights)
     head = Head.from_arrays(loaded.head, loaded.head_arrays())
     dataset = _load_unlabeled(source)
     contents = digest_items(dataset, None, workers=workers)
@@ -130,7 +130,16 @@ def _load_unlabeled(source: str | Path) -> Dataset:
     return Dataset(name=path.name, source=str(source), items=(item,))
 
 
-def _load_network(run: Run, backbone: str | None, weights: str | None) -> Backbone:
+def load_network(
+    run: Run, backbone: str | None = None, weights: str | None = None
+) -> Backbone:
+    """Loads the backbone whose rows a run's head takes; arguments as for `predict`.
+
+    Raises:
+      RequestError: The run's features were made elsewhere.
+      SpecMismatchError: Backbone, weights or preprocessing are not the run's.
+      WeightsError: The run's weights are no longer where they were.
+    """
     stored = run.spec
     if is_declared(stored):
         raise RequestError(
