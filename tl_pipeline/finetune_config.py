@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tl_pipeline.digest import Json
-from tl_pipeline.section import Above0, Names, Section, Share
+from tl_pipeline.section import Above0, Arguments, Names, Section, Share
 
 Way = Literal["end-to-end", "split", "scratch"]
 Ways = Annotated[tuple[Way, ...], Field(strict=False)]
@@ -43,6 +43,9 @@ class FinetuneConfig(Section):
     gradient_accumulation: int = Field(1, ge=1, description="batches an update")
     augment: Literal["none", "light", "strong"] = Field(
         "light", description="none, light or strong; none of split"
+    )
+    augment_settings: Arguments = Field(
+        {}, description="settings that differ from it: { rotation = 10.0 }"
     )
     label_smoothing: Share = Field(0.0, description="share of a target spread evenly")
     head_dropout: Share = Field(0.0, description="share of features left out a step")

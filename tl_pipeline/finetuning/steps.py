@@ -14,8 +14,8 @@ from tl_pipeline.finetuning.partition import BIAS, KERNEL
 Arrays = Mapping[str, Any]
 # Parameters by name, inputs [B, ...] -> float32 features, in order.
 Apply = Callable[[Arrays, jax.Array], list[jax.Array]]
-# Keys [B], inputs as they are kept, targets [B, K] -> a network's inputs, and targets.
-Prepare = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+# A batch as it is kept, or as it was augmented -> a network's inputs, float32.
+Prepare = Callable[[jax.Array], jax.Array]
 
 
 class Updated(NamedTuple):
@@ -67,12 +67,8 @@ def make_update(
         step: jax.Array,
     ) -> Updated:
         key = jax.random.fold_in(jax.random.key(config.seed), step)
-        of_views, of_dropout = jax.random.split(key)
-        inputs, targets = prepare(
-            jax.random.split(of_views, len(targets)), inputs, targets
-        )
         loss, gradient = jax.value_and_grad(measure_loss)(
-            trained, frozen, inputs, targets, weight, of_dropout
+            trained, frozen, prepare(inputs), targets, weight, key
         )
         updates, state = optimizer.update(gradient, state, trained)
         moved: Any = optax.apply_updates(dict(trained), updates)
@@ -87,9 +83,8 @@ def make_predict(
     """Makes the function from parameters and inputs to float32 logits [B, K]."""
 
     def predict(parameters: Arrays, inputs: jax.Array) -> jax.Array:
-        keys = jax.random.split(jax.random.key(0), len(inputs))
-        inputs, _ = prepare(keys, inputs, jnp.zeros((len(inputs), 1)))
-        rows = compute_rows(apply, parameters, inputs, config.compute_dtype)
+        taken = prepare(inputs)
+        rows = compute_rows(apply, parameters, taken, config.compute_dtype)
         return rows @ parameters[KERNEL] + parameters[BIAS].reshape(1, -1)
 
     return jax.jit(predict)

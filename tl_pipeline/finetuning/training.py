@@ -38,13 +38,18 @@ class Examples(NamedTuple):
     weight: np.ndarray
 
 
+# The batch's rows among the train examples, the step, inputs as they are kept and
+# targets [B, K] -> other views of them, and their targets.
+Augment = Callable[[np.ndarray, int, Any, np.ndarray], tuple[Any, Any]]
+
+
 class Problem(NamedTuple):
     """What is trained on what.
 
     Attributes:
       apply: The network, up to the features of the head.
-      prepare: Makes a training batch its input, augmented.
-      prepare_plain: Makes any batch its input, not augmented.
+      prepare: Makes a batch the network's input.
+      augment: Makes views of training batches first; None: they stay as they are.
       trained: float32 parameters by name, the head's too.
       frozen: All others.
       depths: Of each trained one, from `Partition`.
@@ -54,7 +59,7 @@ class Problem(NamedTuple):
 
     apply: Apply
     prepare: Prepare
-    prepare_plain: Prepare
+    augment: Augment | None
     trained: Mapping[str, np.ndarray]
     frozen: Mapping[str, np.ndarray]
     depths: Mapping[str, int]
@@ -135,7 +140,7 @@ class _Loop:
         self._update: Any = make_update(
             problem.apply, problem.prepare, self._optimizer, config
         )
-        self._predict = make_predict(problem.apply, problem.prepare_plain, config)
+        self._predict = make_predict(problem.apply, problem.prepare, config)
         self._frozen = jax.device_put(dict(problem.frozen))
         self._trained: Any = jax.device_put(dict(problem.trained))
         self._state: Any = self._optimizer.init(self._trained)
@@ -215,12 +220,16 @@ class _Loop:
 
     def _take_step(self, rows: np.ndarray, inputs: np.ndarray) -> None:
         train = self._problem.train
+        views, targets = jax.device_put(inputs), train.targets[rows]
+        if self._problem.augment is not None:
+            # Not within the update, where XLA would compute its steps over and over.
+            views, targets = self._problem.augment(rows, self.step, views, targets)
         arguments = (
             self._trained,
             self._state,
             self._frozen,
-            jax.device_put(inputs),
-            train.targets[rows],
+            views,
+            targets,
             train.weight[rows],
             np.int32(self.step),
         )

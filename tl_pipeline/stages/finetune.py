@@ -17,7 +17,6 @@ from tl_pipeline.runs.run import Run, find_run, run_identity
 from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.finetune_comparison import choose_way
 from tl_pipeline.stages.finetune_problem import (
-    Augment,
     Plan,
     cache_cut,
     make_problem,
@@ -176,7 +175,6 @@ class _Work:
             network,
             dataset=dataset,
             items=items,
-            augment=_make_augment(plan.config),
             workers=self.workers,
         )
         digest = json_digest(asked)
@@ -209,11 +207,6 @@ class _Work:
         )
         assert plan.cut is not None
         cache_cut(plan.cut, self.start, backbone, dataset, workers=self.workers)
-
-
-def _make_augment(config: FinetuneConfig) -> Augment | None:
-    del config
-    return None
 
 
 def _describe_head(start: Start) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """A way of fine-tuning as a problem to train: from pictures, or from rows at a cut."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl_pipeline.augmentation.augment import make_augment
+from tl_pipeline.augmentation.keys import make_keys
+from tl_pipeline.augmentation.recipe import Recipe, make_recipe
 from tl_pipeline.backbones.features import feature_shape, resolve_features
 from tl_pipeline.backbones.parameters import random_parameters
 from tl_pipeline.backbones.trainable import TrainableNetwork
@@ -15,8 +18,7 @@ from tl_pipeline.errors import ConfigError, RequestError
 from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.finetuning.head import make_blank_head, make_head
 from tl_pipeline.finetuning.partition import ALL, Partition, choose_trained
-from tl_pipeline.finetuning.steps import Prepare
-from tl_pipeline.finetuning.training import Examples, Problem
+from tl_pipeline.finetuning.training import Augment, Examples, Problem
 from tl_pipeline.heads.affine import flatten_head
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.finetune_inputs import CachedRows, Pictures
@@ -27,9 +29,6 @@ SCRATCH = "scratch"
 SPLIT = "split"
 # Of a network that knows nothing, every block of which has all to learn.
 SCRATCH_RATE = 1e-3
-
-# Keys [B], float32 RGB or gray images [B, H, W, C] from 0 to 1, targets [B, K]
-Augment = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 
 
 class Plan(NamedTuple):
@@ -91,7 +90,7 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
             )
         cut = names[first - 1]
         network.check_cut(cut, features)
-        config = config.model_copy(update={"augment": "none"})
+        config = config.model_copy(update={"augment": "none", "augment_settings": {}})
     return Plan(config, features, partition, cut)
 
 
@@ -102,7 +101,6 @@ def make_problem(
     *,
     dataset: Dataset,
     items: Mapping[bytes, list[Item]],
-    augment: Augment | None = None,
     workers: int | None = None,
 ) -> Problem:
     """Makes the problem of one way.
@@ -113,7 +111,6 @@ def make_problem(
       network: The run's own.
       dataset: What has the bytes of its examples.
       items: Its items by content digest.
-      augment: Makes views of training images; by default none.
       workers: Decoding threads; by default one a core.
 
     Raises:
@@ -143,11 +140,10 @@ def make_problem(
             network.architecture.preprocess,
             workers=workers,
         )
-        prepare = _prepare_pictures(network, augment)
-        prepare_plain = _prepare_pictures(network, None)
+        prepare, augment = network.prepare, _make_views(plan, start, network)
     else:
         feed = CachedRows(_read_cut(plan.cut, start))
-        prepare = prepare_plain = _keep_rows
+        prepare, augment = _keep_rows, None
 
     def examples(split: str) -> Examples:
         rows = data.split(split).rows
@@ -161,7 +157,7 @@ def make_problem(
     return Problem(
         apply=network.make_apply(plan.features, cut=plan.cut, remat=config.remat),
         prepare=prepare,
-        prepare_plain=prepare_plain,
+        augment=augment,
         trained={**trained, **head},
         frozen=frozen,
         depths=plan.partition.depths,
@@ -219,25 +215,31 @@ def _take_head(start: Start) -> dict[str, np.ndarray]:
     return make_head(kernel, bias)
 
 
-def _prepare_pictures(network: TrainableNetwork, augment: Augment | None) -> Prepare:
-    is_reversed = network.architecture.preprocess.color == "bgr"
+def _make_views(plan: Plan, start: Start, network: TrainableNetwork) -> Augment | None:
+    """Makes the function that augments a batch of pictures, uint8 [B, H, W, C]."""
+    recipe = make_recipe(plan.config.augment, plan.config.augment_settings)
+    if recipe == Recipe():
+        return None
+    augment, is_reversed = (
+        make_augment(recipe),
+        network.architecture.preprocess.color == "bgr",
+    )
+    content = start.data.content[start.data.split("train").rows]
 
-    def prepare(
-        keys: jax.Array, images: jax.Array, targets: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        if augment is None:
-            return network.prepare(images), targets
-        views = images.astype(jnp.float32) / 255
-        views = views[..., ::-1] if is_reversed else views
-        views, targets = augment(keys, views, targets)
-        views = views[..., ::-1] if is_reversed else views
-        return network.prepare(views * 255), targets
+    def make_views(
+        rows: np.ndarray, step: int, images: Any, targets: np.ndarray
+    ) -> tuple[Any, Any]:
+        keys = make_keys(plan.config.seed, content[rows], step)
+        views = _turn_channels(images / jnp.float32(255), is_reversed)
+        views, mixed = augment(keys, views, jnp.asarray(targets))
+        return _turn_channels(views * 255, is_reversed), mixed
 
-    return prepare
+    return make_views
 
 
-def _keep_rows(
-    keys: jax.Array, rows: jax.Array, targets: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    del keys
-    return rows, targets
+def _turn_channels(images: jax.Array, is_reversed: bool) -> jax.Array:
+    return images[..., ::-1] if is_reversed else images
+
+
+def _keep_rows(rows: jax.Array) -> jax.Array:
+    return rows
