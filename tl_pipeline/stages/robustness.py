@@ -154,7 +154,7 @@ def _compute(
     batch_size = int(run.provenance["batch_size"])
     batches = Batches(
         network.make_forward(split_name(head.feature)),
-        input_shape=network.preprocess.input_shape,
+        preprocess=network.preprocess,
         batch_size=batch_size,
     )
     preprocess = network.preprocess
