@@ -30,6 +30,7 @@ def extraction() -> dict[str, Any]:
         "notes": ["`val` is used as test."],
         "conflicts": [["ants/1.jpg", "bees/1.jpg"]],
         "leaks": [],
+        "weights_origin": None,
         "baselines": [{"name": "pixels", "rows_computed": 12}],
     }
 
