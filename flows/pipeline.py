@@ -31,6 +31,7 @@ from tl_pipeline.errors import (
 from tl_pipeline.reporting.markdown import make_markdown
 from tl_pipeline.stages.pipeline import (
     extract_step,
+    finetune_step,
     promote_step,
     summarize,
     train_step,
@@ -87,6 +88,18 @@ def train_heads(config: dict[str, Any], extracted: dict[str, Any]) -> dict[str, 
 @task(
     cache_policy=NO_CACHE,
     persist_result=False,
+    task_run_name="fine-tune on {trained[dataset]}",
+)
+def finetune_backbone(
+    config: dict[str, Any], trained: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Trains the backbone on from the run of the heads, where that is asked for."""
+    return finetune_step(config, trained)
+
+
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
     task_run_name="promote or hold {trained[dataset]}",
 )
 def promote_head(
@@ -123,8 +136,9 @@ def pipeline(
     if isinstance(extracted, State):
         return Completed(name=extracted.name, message=extracted.message)
     trained = train_heads.with_options(retries=retries)(plain, extracted)
-    promotion = promote_head(plain, trained)
-    summary = summarize(extracted, trained, promotion)
+    finetuned = finetune_backbone(plain, trained) if config.finetune.enabled else None
+    promotion = promote_head(plain, finetuned or trained)
+    summary = summarize(extracted, trained, finetuned, promotion)
     create_markdown_artifact(make_markdown(summary), key="run", description="The run")
     create_table_artifact(
         trained["candidates"], key="heads", description="The heads that were compared"
