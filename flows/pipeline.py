@@ -13,6 +13,7 @@ from flows.steps import (
     WhenBusy,
     call_webhook,
     extract_features,
+    finetune_backbone,
     promote_head,
     run_script,
     tell,
@@ -51,8 +52,9 @@ def pipeline(
     if isinstance(extracted, State):
         return Completed(name=extracted.name, message=extracted.message)
     trained = train_heads.with_options(retries=retries)(plain, extracted)
-    promotion = promote_head(plain, trained)
-    return tell(summarize(extracted, trained, promotion))
+    finetuned = finetune_backbone(plain, trained) if config.finetune.enabled else None
+    promotion = promote_head(plain, finetuned or trained)
+    return tell(summarize(extracted, trained, finetuned, promotion))
 
 
 if __name__ == "__main__":

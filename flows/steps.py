@@ -28,7 +28,12 @@ from tl_pipeline.errors import (
     TlPipelineError,
 )
 from tl_pipeline.reporting.markdown import make_markdown
-from tl_pipeline.stages.pipeline import extract_step, promote_step, train_step
+from tl_pipeline.stages.pipeline import (
+    extract_step,
+    finetune_step,
+    promote_step,
+    train_step,
+)
 
 PAST = {"promote": "promoted", "hold": "held"}
 WhenBusy = Literal["wait", "fail", "skip"]
@@ -76,6 +81,18 @@ def extract_features(
 def train_heads(config: dict[str, Any], extracted: dict[str, Any]) -> dict[str, Any]:
     """Trains heads on the stores, or finds the run that did."""
     return train_step(config, extracted)
+
+
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    task_run_name="fine-tune on {trained[dataset]}",
+)
+def finetune_backbone(
+    config: dict[str, Any], trained: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Trains the backbone on from the run of the heads, where that is asked for."""
+    return finetune_step(config, trained)
 
 
 @task(

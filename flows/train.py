@@ -23,6 +23,8 @@ from tl_pipeline.stages.pipeline import summarize
 def training(config: PipelineConfig, retries: int = 0) -> Any:
     """Trains heads on what was extracted last, and promotes the new one or holds it.
 
+    Nothing is fine-tuned, which would need the pictures.
+
     Ends in the states of the whole pipeline: Promoted, Held, Unchanged or Completed.
 
     Args:
@@ -37,7 +39,7 @@ def training(config: PipelineConfig, retries: int = 0) -> Any:
     extracted = find_extracted(config)
     trained = train_heads.with_options(retries=retries)(plain, extracted)
     promotion = promote_head(plain, trained)
-    return tell(summarize(extracted, trained, promotion))
+    return tell(summarize(extracted, trained, None, promotion))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Fine-tuning from a run on real digits: its rules, what it leaves, what it says."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from tl_pipeline.backbones.digits_cnn import BUNDLED
+from tl_pipeline.config import make_config
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.errors import ConfigError, DatasetError, RequestError
 from tl_pipeline.runs.run import load_run
@@ -14,6 +16,7 @@ from tl_pipeline.stages.backbones import load_backbone, load_trainable
 from tl_pipeline.stages.compare_runs import compare_runs
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.finetune import finetune
+from tl_pipeline.stages.pipeline import run_local
 from tl_pipeline.stages.predict import predict
 from tl_pipeline.stages.promote import promote
 from tl_pipeline.stages.train import train
@@ -165,6 +168,26 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(digits_run: str, tmp_path
         finetune(digits_run, ways=["split"])
     with pytest.raises(DatasetError, match="it lacks 896 of the 896 examples"):
         finetune(digits_run, data="builtin:digits")
+
+
+def test_a_pipeline_promotes_a_tuned_run_only_where_it_is_better(tmp_path: Path):
+    config = make_config(
+        {
+            "data": {"source": SOURCE},
+            "backbone": {"name": "digits_cnn"},
+            "store": {"root": str(tmp_path / "stores")},
+            "run": {"root": str(tmp_path / "runs")},
+            "baselines": {"names": []},
+            "heads": {"l2": [0.003]},
+            "finetune": {"enabled": True, "unfreeze": [], **QUICK},
+        },
+        where="here",
+    )
+    summary: Any = run_local(config)
+    tuned, trained = summary["finetune"], summary["train"]
+    assert not tuned["better"]
+    assert tuned["run"] == trained["run"] == summary["promotion"]["current"]
+    assert load_run(tuned["rows"][1]["run"]).metrics["finetune"]["blocks"] == []
 
 
 def test_augmented_training_with_every_setting_runs_and_reports(digits_run: str):

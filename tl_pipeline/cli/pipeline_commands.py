@@ -116,6 +116,7 @@ def run(
       wait: Wait for another process that writes the stores, or fail.
     """
     from tl_pipeline.reporting.comparison import describe_promotion
+    from tl_pipeline.reporting.finetune import describe_finetune
     from tl_pipeline.reporting.summary import describe_extract, describe_train
 
     console = Console(as_json=as_json)
@@ -123,6 +124,8 @@ def run(
     summary: dict[str, Any] = run_engine(engine, options, console.progress(), wait=wait)
     console.say(*describe_extract(summary["extract"]), "")
     console.say(*describe_train(summary["train"]))
+    if summary["finetune"]:
+        console.say("", *describe_finetune(summary["finetune"]))
     if summary["promotion"]:
         console.say("", *describe_promotion(summary["promotion"]))
     console.result(summary)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_pipeline.config import make_finetune_config
+from tl_pipeline.data.dataset import Dataset
 from tl_pipeline.digest import Json, json_digest, short_digest
 from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.finetuning.checkpoints import Checkpoints
@@ -40,6 +41,7 @@ class FinetuneReport:
     Attributes:
       run: The run to use: a way's, where one is better beyond noise; else the first.
       store: The store of that run.
+      dataset: The dataset's name.
       start: The run that it started from.
       better: Whether a way is better beyond noise.
       sentence: Advice.
@@ -51,6 +53,7 @@ class FinetuneReport:
 
     run: str
     store: str
+    dataset: str
     start: str
     better: bool
     sentence: str
@@ -65,7 +68,7 @@ class FinetuneReport:
 def finetune(
     run: str | Path,
     *,
-    data: str | None = None,
+    data: str | Dataset | None = None,
     weights: str | None = None,
     run_root: str | Path | None = None,
     checkpoints: str | Path | None = None,
@@ -120,6 +123,7 @@ def finetune(
     return FinetuneReport(
         run=str(chosen.path),
         store=str(chosen.provenance["store"]),
+        dataset=start.examples.dataset,
         start=str(start.run.path),
         better=best is not None,
         sentence=sentence,
@@ -134,7 +138,7 @@ class _Work:
 
     start: Start
     root: Path
-    data: str | None
+    data: str | Dataset | None
     weights: str | None
     checkpoints: Path | None
     workers: int | None

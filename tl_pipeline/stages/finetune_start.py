@@ -115,7 +115,7 @@ def load_network(start: Start, weights: str | None = None) -> TrainableNetwork:
 
 
 def load_source(
-    start: Start, source: str | None
+    start: Start, source: str | Dataset | None
 ) -> tuple[Dataset, dict[bytes, list[Item]]]:
     """Loads the dataset that has the bytes of the run's examples.
 
@@ -141,7 +141,10 @@ def load_source(
                 "know where its examples were. Give the dataset with --data."
             )
         source = str(records[-1]["source"])
-    dataset = load_dataset(source, name=start.examples.dataset)
+    if isinstance(source, Dataset):
+        dataset = source
+    else:
+        dataset = load_dataset(source, name=start.examples.dataset)
     items = items_by_content(digest_items(dataset, None))
     missing = [
         id
@@ -150,7 +153,7 @@ def load_source(
     ]
     if missing:
         raise DatasetError(
-            f"Asked to fine-tune on {source}: it lacks {len(missing):,} of the "
+            f"Asked to fine-tune on {dataset.source}: it lacks {len(missing):,} of the "
             f"{len(start.data.ids):,} examples of run {start.run.path}, such as "
             f"{missing[0]}, or they have changed. Give the dataset that was extracted, "
             "or extract it again, train, and fine-tune from that run."

@@ -1,4 +1,4 @@
-"""The whole pipeline as steps with plain values: extract, train, promote, summarize.
+"""The whole pipeline as steps with plain values: extract, train, fine-tune, promote.
 
 Every engine calls these steps: the Prefect flow as tasks, the local engine as plain
 functions. So both give the same stores, runs and digests.
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tl_pipeline.config import PipelineConfig, make_config
+from tl_pipeline.data.dataset import Dataset
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.digest import Json
 from tl_pipeline.evaluation.gate import Rules
@@ -17,6 +18,7 @@ from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.baselines import load_baselines
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.extraction import check_failures
+from tl_pipeline.stages.finetune import finetune
 from tl_pipeline.stages.handover import leave_extracted
 from tl_pipeline.stages.plan import PlanReport, plan
 from tl_pipeline.stages.promote import promote
@@ -91,14 +93,40 @@ def train_step(
     return report.to_json()
 
 
-def promote_step(
+def finetune_step(
     config: Mapping[str, Any], trained: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """Promotes what `train_step` found, or holds it back; see `promote`.
+    """Fine-tunes from the run that `train_step` found; see `finetune`.
 
     Args:
       config: `PipelineConfig.to_json()`.
       trained: What `train_step` returned.
+
+    Returns:
+      `FinetuneReport.to_json()`; None where `[finetune] enabled` is false.
+    """
+    options = make_config(config, where="of this pipeline")
+    if not options.finetune.enabled:
+        return None
+    report = finetune(
+        trained["run"],
+        data=_load_data(options),
+        weights=options.backbone.weights,
+        run_root=Path(options.run.root),
+        progress=current_progress(),
+        **options.finetune.model_dump(exclude={"enabled"}),
+    )
+    return report.to_json()
+
+
+def promote_step(
+    config: Mapping[str, Any], trained: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Promotes what a step before found, or holds it back; see `promote`.
+
+    Args:
+      config: `PipelineConfig.to_json()`.
+      trained: What `train_step` or `finetune_step` returned.
 
     Returns:
       `PromotionReport.to_json()`; None where `[promotion] enabled` is false.
@@ -117,13 +145,14 @@ def promote_step(
 def summarize(
     extracted: Mapping[str, Any],
     trained: Mapping[str, Any],
+    finetuned: Mapping[str, Any] | None,
     promotion: Mapping[str, Any] | None,
 ) -> dict[str, Json]:
     """Joins what the steps returned into what `run` reports."""
     return {
         "extract": extracted,
         "train": trained,
-        "finetune": None,
+        "finetune": finetuned,
         "transfer": trained["transfer"],
         "promotion": promotion,
     }
@@ -134,7 +163,9 @@ def run_local(config: PipelineConfig, *, wait: bool = True) -> dict[str, Json]:
     plain = config.to_json()
     extracted = extract_step(plain, wait=wait)
     trained = train_step(plain, extracted)
-    return summarize(extracted, trained, promote_step(plain, trained))
+    finetuned = finetune_step(plain, trained)
+    promotion = promote_step(plain, finetuned or trained)
+    return summarize(extracted, trained, finetuned, promotion)
 
 
 def _request(options: PipelineConfig) -> dict[str, Any]:
@@ -145,14 +176,7 @@ def _request(options: PipelineConfig) -> dict[str, Any]:
         compute_dtype=options.backbone.compute_dtype,
     )
     return {
-        "dataset": load_dataset(
-            options.data.source,
-            name=options.data.name,
-            exclude=options.data.exclude,
-            columns=options.data.columns,
-            targets=options.data.targets,
-            keep=options.data.keep,
-        ),
+        "dataset": _load_data(options),
         "backbone": backbone,
         "features": options.backbone.features,
         "store_root": Path(options.store.root),
@@ -166,3 +190,14 @@ def _request(options: PipelineConfig) -> dict[str, Any]:
         "n_train": options.baselines.n_train,
         "n_test": options.baselines.n_test,
     }
+
+
+def _load_data(options: PipelineConfig) -> Dataset:
+    return load_dataset(
+        options.data.source,
+        name=options.data.name,
+        exclude=options.data.exclude,
+        columns=options.data.columns,
+        targets=options.data.targets,
+        keep=options.data.keep,
+    )
