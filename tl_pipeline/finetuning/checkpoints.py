@@ -132,10 +132,8 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
-            # An interrupted write is seen as a step until the folder is read again.
             kept = ""
             with contextlib.suppress(Exception):
-                self._manager.reload()
                 kept = f"; {self.describe_latest()}"
             raise TrainingError(
                 f"Asked to {what} a checkpoint in {self.folder}: {shorten(error)}"
