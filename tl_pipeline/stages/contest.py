@@ -12,6 +12,7 @@ from tl_pipeline.heads_config import HeadsConfig
 from tl_pipeline.progress import Progress
 from tl_pipeline.reporting.sentences import count, format_bytes
 from tl_pipeline.stages.choosing import Choosing, choose_rows
+from tl_pipeline.stages.host_memory import find_host_free
 from tl_pipeline.stages.joined import JOIN, locate_columns, widths_of
 from tl_pipeline.stages.labeled import (
     Labeled,
@@ -21,7 +22,6 @@ from tl_pipeline.stages.labeled import (
 )
 from tl_pipeline.stages.labels import Labels
 from tl_pipeline.stages.matching import match_kinds
-from tl_pipeline.stages.room import find_host_free
 from tl_pipeline.stages.selecting import Selected, select_columns
 from tl_pipeline.stages.settings import make_settings, make_steps
 from tl_pipeline.stages.sweep import Candidate, sweep

@@ -11,6 +11,7 @@ import numpy as np
 
 from tl_pipeline.errors import RoomError
 from tl_pipeline.reporting.sentences import format_bytes
+from tl_pipeline.stages.host_memory import find_host_free
 from tl_pipeline.stages.inputs import window_size
 from tl_pipeline.stages.targets import Target
 from tl_pipeline.store.plan import Group
@@ -123,35 +124,6 @@ def find_disk_free(root: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
-
-
-def find_host_free(
-    meminfo: Path = Path("/proc/meminfo"),
-    limit: Path = Path("/sys/fs/cgroup/memory.max"),
-) -> int | None:
-    """Returns the bytes of memory that can be had, or None if nobody says.
-
-    Linux says what is available; elsewhere it is all memory of the machine. A
-    container's limit counts where it is lower.
-
-    Args:
-      meminfo: Where Linux says it.
-      limit: Where a container's limit stands, or the word `max`.
-    """
-    found = []
-    try:
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        found.append(int(lines["MemAvailable"].split()[0]) * 1024)
-    except (OSError, KeyError, ValueError):
-        try:
-            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-        except (OSError, ValueError):
-            return None
-    try:
-        found.append(int(limit.read_text()))
-    except (OSError, ValueError):
-        pass  # no container, or one without a limit
-    return min(found)
 
 
 def _host_bytes(
