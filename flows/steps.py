@@ -142,16 +142,22 @@ def tell(summary: Mapping[str, Any]) -> State[Any]:
     create_table_artifact(
         trained["candidates"], key="heads", description="The heads that were compared"
     )
-    if promotion and not trained["reused"]:
+    if promotion and not _is_unchanged(summary):
         _announce(trained["dataset"], promotion)
     name, message = _end(summary)
     return Completed(name=name, message=message, data=summary)
 
 
+def _is_unchanged(summary: Mapping[str, Any]) -> bool:
+    """Tells whether neither heads nor the backbone were trained."""
+    tuned = summary["finetune"]["rows"] if summary["finetune"] else []
+    return summary["train"]["reused"] and all(row["reused"] for row in tuned)
+
+
 def _end(summary: Mapping[str, Any]) -> tuple[str, str]:
     """Returns the name and the message of the state in which a run ends."""
     trained, promotion = summary["train"], summary["promotion"]
-    if trained["reused"]:
+    if _is_unchanged(summary):
         return "Unchanged", f"Nothing has changed since {trained['run']}."
     if promotion is None:
         return "Completed", f"Trained {trained['run']}."
