@@ -3,7 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from tl_pipeline.config import load_config, make_config, write_template
+from tl_pipeline.config import (
+    load_config,
+    make_config,
+    make_heads_config,
+    write_template,
+)
 from tl_pipeline.errors import ConfigError
 
 LEAST = {"data": {"source": "photos"}, "backbone": {"name": "mobilenet_v2"}}
@@ -119,3 +124,11 @@ def test_a_lone_carriage_return_is_no_line_break(tmp_path: Path):
 def test_a_configuration_survives_json():
     config = make_config(LEAST, where="x")
     assert make_config(config.to_json(), where="y") == config
+
+
+def test_a_list_of_one_unfit_item_is_one_complaint():
+    with pytest.raises(ConfigError) as found:
+        make_heads_config({"kinds": ["linaer"]})
+    assert str(found.value).count("heads.kinds") == 1
+    with pytest.raises(ConfigError, match="heads.kinds: .* at least 1 item"):
+        make_heads_config({"kinds": []})

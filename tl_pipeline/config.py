@@ -207,7 +207,14 @@ def make_config(values: Mapping[str, Any], *, where: str) -> PipelineConfig:
     try:
         return PipelineConfig.model_validate(dict(values))
     except pydantic.ValidationError as error:
-        lines = [f"  {_explain(detail)}" for detail in error.errors()]
+        details = error.errors()
+        # A list of which no item is fit counts as too short besides.
+        lists = {detail["loc"][:-1] for detail in details}
+        lines = [
+            f"  {_explain(detail)}"
+            for detail in details
+            if detail["type"] != "too_short" or detail["loc"] not in lists
+        ]
         if len(lines) > MAX_LISTED:
             lines[MAX_LISTED:] = [f"  and {len(lines) - MAX_LISTED:,} more"]
         listed = "\n".join(lines)
