@@ -31,11 +31,7 @@ def check_parity(model, path, images, settings):
         assert difference <= TOLERANCE, (name, difference)
 
 
-@pytest.mark.parametrize(
-    ("width", "size"),
-    [(0.35, 75)]
-    + [pytest.param(width, 64, marks=pytest.mark.slow) for width in (1.0, 1.4)],
-)
+@pytest.mark.parametrize(("width", "size"), [(0.35, 75), (1.0, 64), (1.4, 64)])
 def test_every_output_is_that_of_keras(keras_mobilenet, tmp_path, width, size):
     model = keras_mobilenet(width, size)
     path = tmp_path / "weights.h5"
