@@ -1,7 +1,7 @@
 """ImageNet-1k's 1,000 classes: which output of a classifier a label stands for.
 
 The table has a class a line, in the order of classifiers' outputs: its WordNet id, then
-its names.
+its names, as timm's lists of ImageNet have them.
 """
 
 import functools

@@ -149,45 +149,29 @@ def fit_along(
     Raises:
       TrainingError: The fit is not finite, or does not fit on the device.
     """
-    with telling_exhaustion(f"{len(strengths)} linear heads on {len(targets):,} rows"):
-        return _fit_chunks(
-            axes, targets, strengths, weights, rows, shares, smoothing, max_iter, tol
-        )
-
-
-def _fit_chunks(
-    axes: Axes,
-    targets: np.ndarray,
-    strengths: np.ndarray,
-    weights: np.ndarray,
-    rows: np.ndarray,
-    shares: np.ndarray,
-    smoothing: float | None,
-    max_iter: int,
-    tol: float,
-) -> LinearHeads:
     n_classes = shares.shape[1]
-    on_device = jax.device_put((axes.features, targets, axes.squares))
     kernel = np.empty((len(strengths), n_classes, len(axes.squares)), np.float32)
     bias = np.empty((len(strengths), n_classes), np.float32)
     loss = np.empty(len(strengths), np.float32)
     n_iter = np.empty(len(strengths), np.int32)
     converged = np.empty(len(strengths), bool)
-    for chunk in make_chunks(
-        strengths, rows, n_classes=n_classes, shape=axes.features.shape
-    ):
-        # |w1 - w0|**2 is 2 * (|w0|**2 + |w1|**2) where the two add up to 0.
-        penalty = strengths[chunk.heads] * (2 if n_classes == 2 else 1)
-        found = _follow(
-            on_device, weights, shares, smoothing, chunk, penalty, max_iter, tol
-        )
-        for heads, solution in zip(chunk.heads[::-1], found[::-1], strict=True):
-            # Backwards, so that what a head's repeats found is overwritten.
-            kernel[heads] = solution.parameters.kernel
-            bias[heads] = solution.parameters.bias
-            loss[heads] = solution.objective
-            n_iter[heads] = solution.n_iter
-            converged[heads] = solution.converged
+    with telling_exhaustion(f"{len(strengths)} linear heads on {len(targets):,} rows"):
+        on_device = jax.device_put((axes.features, targets, axes.squares))
+        for chunk in make_chunks(
+            strengths, rows, n_classes=n_classes, shape=axes.features.shape
+        ):
+            # |w1 - w0|**2 is 2 * (|w0|**2 + |w1|**2) where the two add up to 0.
+            penalty = strengths[chunk.heads] * (2 if n_classes == 2 else 1)
+            found = _follow(
+                on_device, weights, shares, smoothing, chunk, penalty, max_iter, tol
+            )
+            for heads, solution in zip(chunk.heads[::-1], found[::-1], strict=True):
+                # Backwards, so that what a head's repeats found is overwritten.
+                kernel[heads] = solution.parameters.kernel
+                bias[heads] = solution.parameters.bias
+                loss[heads] = solution.objective
+                n_iter[heads] = solution.n_iter
+                converged[heads] = solution.converged
     kernel = axes.kernel_of(kernel)  # [M, K, D]
     bias = axes.bias_of(bias, kernel).astype(np.float32)
     kernel = np.ascontiguousarray(kernel.swapaxes(1, 2), np.float32)
