@@ -18,7 +18,17 @@ DEEP = "pillow-16"  # the decoder that keeps 16 bits
 DECODERS = ("pillow", DEEP)
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 DECLARED = "declared"  # the kind of preprocessing that others did, by their word
-PLAIN_RECIPE = "plain"  # view 0: the example as it is
+PLAIN_RECIPE = "plain"
+
+
+class View(NamedTuple):
+    """One way of preparing an example: its recipe, and which of the recipe's views."""
+
+    recipe: str
+    number: int
+
+
+PLAIN = View(PLAIN_RECIPE, 0)  # the example as it is
 
 
 @dataclasses.dataclass(frozen=True)

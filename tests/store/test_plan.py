@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tl_pipeline.errors import NotFoundError, SpecMismatchError, StoreError
+from tl_pipeline.spec import View
 from tl_pipeline.store.failures import Failure
 from tl_pipeline.store.schema import FeatureInfo
 from tl_pipeline.store.store import open_store
@@ -43,10 +44,10 @@ def test_views_and_recipes_are_rows_of_their_own(toy, tmp_path):
     store = toy.make_store(tmp_path)
     with store.lock():
         toy.fill(store, content, fails=never)
-        assert len(store.plan(content, ["pool"], recipe="flip", view=1)) == 1
-        toy.fill(store, content, fails=never, recipe="flip", view=1)
-        assert store.plan(content, ["pool"], recipe="flip", view=1) == []
-        assert len(store.plan(content, ["pool"], recipe="flip", view=2)) == 1
+        assert len(store.plan(content, ["pool"], view=View("flip", 1))) == 1
+        toy.fill(store, content, fails=never, view=View("flip", 1))
+        assert store.plan(content, ["pool"], view=View("flip", 1)) == []
+        assert len(store.plan(content, ["pool"], view=View("flip", 2))) == 1
     assert len(store.rows("pool")[0]) == 10
 
 

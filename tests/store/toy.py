@@ -12,6 +12,7 @@ import numpy as np
 
 from tl_pipeline.digest import json_digest
 from tl_pipeline.examples import Examples
+from tl_pipeline.spec import PLAIN, View
 from tl_pipeline.store.failures import Failure
 from tl_pipeline.store.manifest import Manifest
 from tl_pipeline.store.schema import FeatureInfo, find_unstorable, folder_name
@@ -92,17 +93,14 @@ def fill(
     features: Sequence[str] = ("pool",),
     fails: Callable[[np.ndarray], str | None] = fail_some,
     retry_failed: bool = False,
-    recipe: str = "plain",
-    view: int = 0,
+    view: View = PLAIN,
     on_range: Callable[[], None] = lambda: None,
     stop_after: int | None = None,
 ) -> int:
     """Computes what is missing, within the store's lock, and returns the row count."""
     computed = 0
     store.declare({name: FEATURES[name] for name in features})
-    groups = store.plan(
-        content, features, recipe=recipe, view=view, retry_failed=retry_failed
-    )
+    groups = store.plan(content, features, view=view, retry_failed=retry_failed)
     ranges = [(group, i) for group in groups for i in range(len(group.ranges))]
     for group, i in ranges[:stop_after]:
         rows = group.content[group.ranges[i]]

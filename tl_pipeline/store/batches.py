@@ -13,7 +13,7 @@ import numpy as np
 
 from tl_pipeline.errors import RequestError
 from tl_pipeline.examples import Examples
-from tl_pipeline.spec import PLAIN_RECIPE
+from tl_pipeline.spec import PLAIN
 from tl_pipeline.store.lookup import Lookup, read_settled
 from tl_pipeline.store.manifest import ShardEntry
 from tl_pipeline.store.reading import read_span
@@ -181,7 +181,7 @@ class Batches:
         """Returns the rows' places in the store, -1 for none, and the shards there."""
         lookup = Lookup(self._store.path, self._store.manifest)
         places = find_places(lookup, self._feature, self.examples, rows)
-        return places, lookup.manifest.shards_of(self._feature, PLAIN_RECIPE, 0)
+        return places, lookup.manifest.shards_of(self._feature, PLAIN)
 
     def _fill(self, start: int, out: np.ndarray) -> None:
         """Fills an array with the rows from a rank in the store's order on."""

@@ -95,13 +95,17 @@ def _describe_examples(examples: Examples) -> dict[str, Json]:
 
 
 def describe_feature(manifest: Manifest, name: str) -> dict[str, Json]:
-    """Describes a feature: shape and dtype of a row, rows, views, magnitude."""
+    """Describes a feature: shape and dtype of a row, rows, views, magnitude.
+
+    `rows` are those of examples as they are, `augmented` those of other views.
+    """
     info = manifest.features[name]
     shards = [shard for shard in manifest.shards if name in shard.features]
     return {
         "shape": list(info.shape),
         "dtype": info.dtype,
-        "rows": sum(shard.rows for shard in shards),
+        "rows": sum(shard.rows for shard in shards if not shard.view),
+        "augmented": sum(shard.rows for shard in shards if shard.view),
         "views": sorted({shard.view for shard in shards}),
         "largest": max((shard.largest[name] for shard in shards), default=None),
     }

@@ -8,7 +8,7 @@ import numpy as np
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import NotFoundError, StoreDamagedError
-from tl_pipeline.spec import PLAIN_RECIPE
+from tl_pipeline.spec import PLAIN, View
 from tl_pipeline.store.index import KeyIndex
 from tl_pipeline.store.manifest import Manifest, ShardEntry
 from tl_pipeline.store.reading import read_keys, read_rows, read_versions
@@ -82,16 +82,14 @@ class Lookup:
         self._keys: dict[str, np.ndarray] = older._keys if older else {}
         self._indexes: dict[tuple[str, ...], KeyIndex] = {}
 
-    def index(
-        self, feature: str, recipe: str = PLAIN_RECIPE, view: int = 0
-    ) -> KeyIndex:
+    def index(self, feature: str, view: View = PLAIN) -> KeyIndex:
         """Returns the index of the rows that hold a feature of a view.
 
         Raises:
           FileNotFoundError: A shard that the manifest names is not there.
           StoreDamagedError: A shard's digests are not the committed ones.
         """
-        shards = self.manifest.shards_of(feature, recipe, view)
+        shards = self.manifest.shards_of(feature, view)
         names = tuple(shard.name for shard in shards)
         if names not in self._indexes:  # features of the same shards share one
             self._indexes[names] = KeyIndex(
@@ -105,13 +103,7 @@ class Lookup:
             self._keys[shard.name] = read_keys(self.path / SHARDS / shard.name, shard)
         return self._keys[shard.name]
 
-    def read(
-        self,
-        feature: str,
-        places: np.ndarray,
-        recipe: str = PLAIN_RECIPE,
-        view: int = 0,
-    ) -> np.ndarray:
+    def read(self, feature: str, places: np.ndarray, view: View = PLAIN) -> np.ndarray:
         """Reads rows at the places that the feature's index gave for them.
 
         One shard is in memory at a time, beside the result.
@@ -119,8 +111,7 @@ class Lookup:
         Args:
           feature: The feature's name.
           places: [N] positions in the index, none of them -1.
-          recipe: Recipe of the view.
-          view: Number of the view.
+          view: Which view.
 
         Returns:
           [N, ...] in the feature's dtype.
@@ -134,7 +125,7 @@ class Lookup:
         ordered = places[order]
         rows = None
         start = 0
-        for shard in self.manifest.shards_of(feature, recipe, view):
+        for shard in self.manifest.shards_of(feature, view):
             low, high = np.searchsorted(ordered, [start, start + shard.rows])
             if low < high:
                 path = self.path / SHARDS / shard.name
@@ -155,19 +146,26 @@ class Lookup:
         shard = next(shard for shard in self.manifest.shards if shard.name == name)
         return read_versions(self.path / SHARDS / name, shard)
 
-    def sample(self, content: np.ndarray, features: list[str], n: int) -> ParitySample:
+    def sample(
+        self,
+        content: np.ndarray,
+        features: list[str],
+        n: int,
+        view: View = PLAIN,
+    ) -> ParitySample:
         """Picks up to `n` rows of each feature: half of the oldest, half of the newest.
 
         Args:
           content: [N, 32] uint8 digests of the examples at hand.
           features: Names of the features.
           n: Rows of each feature.
+          view: Which view.
         """
         at_hand = KeyIndex(content)
         picked: dict[str, np.ndarray] = {}
         sources: list[str] = []
         for feature in features:
-            shards = self.manifest.shards_of(feature, PLAIN_RECIPE, 0)
+            shards = self.manifest.shards_of(feature, view)
             usable = []
             for ordered in (shards, shards[::-1]):
                 for shard in ordered:
@@ -191,7 +189,7 @@ class Lookup:
             {
                 feature: ParityRows(
                     places.find(keys),
-                    self.read(feature, self.index(feature).find(keys)),
+                    self.read(feature, self.index(feature, view).find(keys), view),
                 )
                 for feature, keys in picked.items()
             },

@@ -19,7 +19,7 @@ from tl_pipeline.errors import (
     StoreError,
     TlPipelineError,
 )
-from tl_pipeline.spec import SCHEMA_VERSION
+from tl_pipeline.spec import SCHEMA_VERSION, View
 from tl_pipeline.store.schema import (
     DIGEST,
     MANIFEST,
@@ -113,13 +113,12 @@ class Manifest:
         """The number of the next shard."""
         return max((shard.number for shard in self.shards), default=-1) + 1
 
-    def shards_of(self, feature: str, recipe: str, view: int) -> list[ShardEntry]:
+    def shards_of(self, feature: str, view: View) -> list[ShardEntry]:
         """Returns the shards that hold a feature of a view, in order of commit."""
         return [
             shard
             for shard in self.shards
-            if (shard.recipe, shard.view) == (recipe, view)
-            and feature in shard.features
+            if (shard.recipe, shard.view) == view and feature in shard.features
         ]
 
     def to_json(self) -> dict[str, Json]:

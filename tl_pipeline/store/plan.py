@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tl_pipeline.spec import View
 from tl_pipeline.store.failures import scope_of
 from tl_pipeline.store.index import KeyIndex, from_hex, sort_unique
 from tl_pipeline.store.manifest import Manifest
@@ -25,6 +26,7 @@ class Group:
       ranges: Slices of `content` in order; each becomes one shard.
       recipe: Recipe of the view.
       view: Number of the view.
+      is_later: Whether these rows were attempted before.
     """
 
     features: tuple[str, ...]
@@ -32,6 +34,7 @@ class Group:
     ranges: tuple[slice, ...]
     recipe: str
     view: int
+    is_later: bool = False
 
 
 def plan_missing(
@@ -39,8 +42,7 @@ def plan_missing(
     content: np.ndarray,
     features: Sequence[str],
     *,
-    recipe: str,
-    view: int,
+    view: View,
     index: Callable[[str], KeyIndex],
     range_rows: Callable[[tuple[str, ...]], int],
     again: Sequence[str],
@@ -54,8 +56,7 @@ def plan_missing(
       manifest: What the store holds.
       content: [N, 32] uint8 content digests, in any order, with duplicates.
       features: Names of the features asked for.
-      recipe: Recipe of the view.
-      view: Number of the view.
+      view: Which view.
       index: Returns the index of the rows that hold a feature of the view.
       range_rows: Returns how many rows of some features go in a range.
       again: Settled failures, in hexadecimal, to attempt again nonetheless.
@@ -64,7 +65,7 @@ def plan_missing(
     rows = sort_unique(content)
     lacks = np.stack([index(name).find(rows) < 0 for name in names], axis=1)  # [U, F]
 
-    scopes = {"", *(scope_of(name, recipe, view) for name in names)}
+    scopes = {"", *(scope_of(name, *view) for name in names)}
     settled = [hex_ for hex_, known in manifest.failed.items() if scopes & set(known)]
     kept = sorted(set(settled) - set(again))
     lacks[_among(rows, kept)] = False
@@ -83,21 +84,25 @@ def plan_missing(
             lacking,
             rows[(lacks == np.array(pattern)).all(axis=1) & (later == is_later)],
             range_rows(lacking),
-            recipe,
             view,
+            is_later,
         )
         for is_later, lacking, pattern in groups
     ]
 
 
 def _group(
-    features: tuple[str, ...], content: np.ndarray, size: int, recipe: str, view: int
+    features: tuple[str, ...],
+    content: np.ndarray,
+    size: int,
+    view: View,
+    is_later: bool,
 ) -> Group:
     ranges = tuple(
         slice(start, min(start + size, len(content)))
         for start in range(0, len(content), size)
     )
-    return Group(features, content, ranges, recipe, view)
+    return Group(features, content, ranges, *view, is_later)
 
 
 def _among(rows: np.ndarray, digests: list[str]) -> np.ndarray:

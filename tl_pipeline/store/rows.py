@@ -7,6 +7,7 @@ import numpy as np
 
 from tl_pipeline.errors import NotFoundError, RequestError, StoreError
 from tl_pipeline.examples import SPLITS, Examples
+from tl_pipeline.spec import PLAIN, View
 from tl_pipeline.store.failures import read_failures
 from tl_pipeline.store.lookup import Lookup
 from tl_pipeline.store.manifest import SnapshotEntry
@@ -99,6 +100,7 @@ def read_split(
     split: str | None,
     dataset: str | None,
     snapshot: str | Examples | None,
+    view: View = PLAIN,
 ) -> Rows:
     """Reads a feature of a snapshot's examples, both by the same manifest.
 
@@ -111,10 +113,16 @@ def read_split(
     """
     if not isinstance(snapshot, Examples):
         snapshot = read_snapshot(lookup, dataset, snapshot)
-    return read_features(lookup, feature, take_split(snapshot, split))
+    taken = take_split(snapshot, split)
+    return read_features(lookup, feature, taken, view)
 
 
-def read_features(lookup: Lookup, feature: str, examples: Examples) -> Rows:
+def read_features(
+    lookup: Lookup,
+    feature: str,
+    examples: Examples,
+    view: View = PLAIN,
+) -> Rows:
     """Reads a feature of some examples, those left out that failed.
 
     Raises:
@@ -122,12 +130,13 @@ def read_features(lookup: Lookup, feature: str, examples: Examples) -> Rows:
       StoreError: Some examples were never computed.
       StoreDamagedError: A shard is not the committed one.
     """
-    places = find_places(lookup, feature, examples, np.arange(len(examples)))
+    everything = np.arange(len(examples))
+    places = find_places(lookup, feature, examples, everything, view)
     found = np.flatnonzero(places >= 0)
     absent = np.flatnonzero(places < 0).tolist()
     table = examples.take(found)
     return Rows(
-        features=lookup.read(feature, places[found]),
+        features=lookup.read(feature, places[found], view),
         targets=table.targets,
         ids=table.ids,
         content=table.content,
@@ -138,7 +147,11 @@ def read_features(lookup: Lookup, feature: str, examples: Examples) -> Rows:
 
 
 def find_places(
-    lookup: Lookup, feature: str, examples: Examples, rows: np.ndarray
+    lookup: Lookup,
+    feature: str,
+    examples: Examples,
+    rows: np.ndarray,
+    view: View = PLAIN,
 ) -> np.ndarray:
     """Finds rows of an example table in a feature's index.
 
@@ -147,6 +160,7 @@ def find_places(
       feature: The feature's name.
       examples: The table.
       rows: [n] int64 positions in it.
+      view: Which view.
 
     Returns:
       [n] int64 places in the index, -1 where an example failed.
@@ -155,10 +169,11 @@ def find_places(
       FileNotFoundError: A shard that the manifest names is not there.
       StoreError: Some examples were never computed.
     """
-    places = lookup.index(feature).find(examples.content[rows])
+    places = lookup.index(feature, view).find(examples.content[rows])
     absent = rows[places < 0].tolist()
     if absent:
-        _check_failed(lookup, feature, examples, absent, len(rows))
+        what = feature if view == PLAIN else f"view {view.number} of {feature}"
+        _check_failed(lookup, what, examples, absent, len(rows))
     return places
 
 
@@ -195,7 +210,7 @@ def check_known(what: str, features: Iterable[str], known: Iterable[str]) -> Non
 
 
 def _check_failed(
-    lookup: Lookup, feature: str, examples: Examples, absent: list[int], asked: int
+    lookup: Lookup, what: str, examples: Examples, absent: list[int], asked: int
 ) -> None:
     """Raises `StoreError` if some absent examples are not known to have failed."""
     manifest = lookup.manifest
@@ -204,8 +219,8 @@ def _check_failed(
     never = [i for i in absent if examples.content[i].tobytes().hex() not in known]
     if never:
         raise StoreError(
-            f"Feature store {lookup.path} has no {feature} of {len(never):,} of the "
+            f"Feature store {lookup.path} has no {what} of {len(never):,} of the "
             f"{asked:,} examples asked for, the first "
-            f"{examples.ids[never[0]]}: extract {feature} of dataset "
+            f"{examples.ids[never[0]]}: extract {what} of dataset "
             f"{examples.dataset} into it."
         )

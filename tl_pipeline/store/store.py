@@ -8,7 +8,7 @@ import numpy as np
 
 from tl_pipeline.digest import Json, json_digest
 from tl_pipeline.examples import Examples
-from tl_pipeline.spec import PLAIN_RECIPE, check_same_spec
+from tl_pipeline.spec import PLAIN, View, check_same_spec
 from tl_pipeline.store import failures as failing
 from tl_pipeline.store import gc, history, merge, schema, writer
 from tl_pipeline.store import rows as tables
@@ -142,8 +142,7 @@ class FeatureStore:
         content: np.ndarray,
         features: Sequence[str],
         *,
-        recipe: str = PLAIN_RECIPE,
-        view: int = 0,
+        view: View = PLAIN,
         retry_failed: bool = False,
     ) -> list[Group]:
         """Lists the rows that are missing, in the order in which to commit them.
@@ -154,8 +153,7 @@ class FeatureStore:
         Args:
           content: [N, 32] uint8 content digests, in any order, with duplicates.
           features: Names of declared features.
-          recipe: Recipe of the view.
-          view: Number of the view.
+          view: Which view.
           retry_failed: Whether to attempt settled failures again.
 
         Raises:
@@ -168,9 +166,8 @@ class FeatureStore:
                 self.manifest,
                 content,
                 features,
-                recipe=recipe,
                 view=view,
-                index=lambda name: self._lookup.index(name, recipe, view),
+                index=lambda name: self._lookup.index(name, view),
                 range_rows=lambda names: schema.range_rows(
                     self.manifest.shard_rows, [self._declared[name] for name in names]
                 ),
@@ -296,6 +293,7 @@ class FeatureStore:
         split: str | None = None,
         dataset: str | None = None,
         snapshot: str | Examples | None = None,
+        view: View = PLAIN,
     ) -> Rows:
         """Reads a feature of a snapshot's examples.
 
@@ -307,6 +305,7 @@ class FeatureStore:
           dataset: The dataset's name; may be left out if there is one.
           snapshot: A snapshot's digest or its first digits, or its examples; by
             default the dataset's latest.
+          view: Which view.
 
         Raises:
           NotFoundError: There is no such feature or snapshot.
@@ -315,9 +314,9 @@ class FeatureStore:
           StoreDamagedError: A file is not the committed one.
         """
         tables.check_known(self._what, [feature], self.manifest.features)
+        asked = feature, split, dataset, snapshot
         return read_settled(
-            lambda: tables.read_split(self._lookup, feature, split, dataset, snapshot),
-            self.reload,
+            lambda: tables.read_split(self._lookup, *asked, view), self.reload
         )
 
     def rows(self, feature: str) -> tuple[np.ndarray, np.ndarray]:
@@ -330,7 +329,12 @@ class FeatureStore:
         return read_settled(lambda: self._lookup.read_all(feature), self.reload)
 
     def oldest_rows(
-        self, content: np.ndarray, features: Sequence[str], *, n: int = 8
+        self,
+        content: np.ndarray,
+        features: Sequence[str],
+        *,
+        n: int = 8,
+        view: View = PLAIN,
     ) -> ParitySample:
         """Picks a few stored rows, the oldest among them, to compare with live ones.
 
@@ -338,10 +342,10 @@ class FeatureStore:
           content: [N, 32] uint8, distinct digests of the examples at hand.
           features: Names of the features; those without such rows are left out.
           n: Rows of each feature: half of the oldest ones, half of the newest.
+          view: Which view.
         """
-        return read_settled(
-            lambda: self._lookup.sample(content, list(features), n), self.reload
-        )
+        asked = content, list(features), n
+        return read_settled(lambda: self._lookup.sample(*asked, view), self.reload)
 
     def failures(self) -> list[Failure]:
         """Returns the examples that gave no row, with reasons."""
@@ -351,10 +355,6 @@ class FeatureStore:
         """Tells whether parity records cover all shards."""
         covered = history.covered_shards(self.path)
         return covered.issuperset(shard.name for shard in self.manifest.shards)
-
-    def recorded_rate(self) -> float | None:
-        """Returns the rows a second of the store's largest extraction, or None."""
-        return history.recorded_rate(self.path)
 
     def versions(self, shard: str) -> dict[str, Json]:
         """Returns the library versions and platform that computed a shard's rows."""
