@@ -6,7 +6,7 @@ import pytest
 
 from tl_pipeline.config import make_heads_config
 from tl_pipeline.errors import FeatureShapeError
-from tl_pipeline.heads.fitting import FITTERS
+from tl_pipeline.heads.fitting import FIT_KINDS
 from tl_pipeline.heads.outputs import KINDS
 from tl_pipeline.heads.presets import PRESETS
 from tl_pipeline.heads.settings import AttentionSettings, MlpSettings
@@ -17,8 +17,8 @@ from tl_pipeline.stages.settings import make_settings
 
 def test_every_kind_that_can_be_asked_for_can_be_fitted_and_used():
     asked = get_args(get_args(HeadsConfig.model_fields["kinds"].annotation)[0])
-    assert set(asked) == set(FITTERS)
-    assert set(FITTERS) == set(KINDS) | set(PRESETS)
+    assert set(asked) == set(FIT_KINDS)
+    assert set(FIT_KINDS) == set(KINDS) | set(PRESETS)
 
 
 def test_settings_are_what_a_kind_is_fitted_with():

@@ -22,6 +22,7 @@ def fit_attention(
     sample_weight: ArrayLike | None = None,
     class_weight: ClassWeight = None,
     groups: Sequence[str] | None = None,
+    views: ArrayLike | None = None,
     seed: int = 0,
 ) -> MlpHeads:
     """Trains M heads that pool tokens by attention; all else is as in `fit_mlp`.
@@ -36,6 +37,7 @@ def fit_attention(
       sample_weight: [N] or [M, N].
       class_weight: [K], or `balanced`.
       groups: [N] names of examples that are held out together.
+      views: [V, N, ...] other views of an array's rows.
       seed: Of the order of rows.
 
     Raises:
@@ -53,6 +55,7 @@ def fit_attention(
         sample_weight=sample_weight,
         class_weight=class_weight,
         groups=groups,
+        views=views,
         seed=seed,
     )
 

@@ -67,6 +67,23 @@ class Fitter(Protocol):
         ...
 
 
+class DrawingFitter(Protocol):
+    """A fitter whose heads draw a view of each row whenever they see it."""
+
+    def __call__(
+        self,
+        features: np.ndarray,
+        targets: np.ndarray,
+        *,
+        task: Task,
+        settings: Sequence[Mapping[str, Any]],
+        weight: np.ndarray,
+        views: np.ndarray | None,
+    ) -> list[Fitted]:
+        """Fits M heads; `views` are [V, N, ...] float32, all else is as in `Fitter`."""
+        ...
+
+
 def fit_heads(
     kind: str,
     features: np.ndarray,
@@ -75,18 +92,38 @@ def fit_heads(
     task: Task,
     settings: Sequence[Mapping[str, Any]],
     weight: np.ndarray,
+    views: np.ndarray | None = None,
 ) -> list[Fitted]:
     """Fits heads of one kind; see `Fitter`.
+
+    Args:
+      kind: One of `FIT_KINDS`.
+      features: As in `Fitter`; so are the others.
+      targets: N targets.
+      task: What is asked.
+      settings: M settings.
+      weight: [M, N] float64.
+      views: [V, N, ...] float32, other views of the rows, prepared like them. Heads
+        that are trained step by step draw one of a row in each epoch, or the plain one;
+        to all others they are rows too, each counting 1 / (V + 1) of its example.
 
     Raises:
       ConfigError: There is no such kind.
     """
+    given = {"task": task, "settings": settings}
+    if kind in DRAWERS:
+        draw = DRAWERS[kind]
+        return draw(features, targets, weight=weight, views=views, **given)
     if kind not in FITTERS:
         raise ConfigError(
-            f"Asked for heads of kind {kind!r}; known are {', '.join(FITTERS)}."
+            f"Asked for heads of kind {kind!r}; known are {', '.join(FIT_KINDS)}."
         )
-    fit = FITTERS[kind]
-    return fit(features, targets, task=task, settings=settings, weight=weight)
+    if views is not None:
+        n = 1 + len(views)
+        features = np.concatenate([features, *views])
+        targets = np.tile(targets, (n, *[1] * (np.ndim(targets) - 1)))
+        weight = np.tile(weight / n, (1, n))
+    return FITTERS[kind](features, targets, weight=weight, **given)
 
 
 def _fit_linear(
@@ -202,13 +239,14 @@ def _fit_mlp(
     task: Task,
     settings: Sequence[Mapping[str, Any]],
     weight: np.ndarray,
+    views: np.ndarray | None,
 ) -> list[Fitted]:
     # Loaded where asked for: Optax takes longer than many a sweep of linear heads.
     from tl_pipeline.heads.mlp import fit_mlp
 
     wanted = [MlpSettings(**_as_given(setting)) for setting in settings]
-    heads = fit_mlp(features, targets, task, settings=wanted, sample_weight=weight)
-    return _fitted("mlp", heads)
+    given = {"settings": wanted, "sample_weight": weight, "views": views}
+    return _fitted("mlp", fit_mlp(features, targets, task, **given))
 
 
 def _fit_attention(
@@ -218,11 +256,12 @@ def _fit_attention(
     task: Task,
     settings: Sequence[Mapping[str, Any]],
     weight: np.ndarray,
+    views: np.ndarray | None,
 ) -> list[Fitted]:
     from tl_pipeline.heads.attention import fit_attention
 
     wanted = [AttentionSettings(**_as_given(setting)) for setting in settings]
-    given = {"settings": wanted, "sample_weight": weight}
+    given = {"settings": wanted, "sample_weight": weight, "views": views}
     return _fitted("attention", fit_attention(features, targets, task, **given))
 
 
@@ -248,8 +287,11 @@ FITTERS: Mapping[str, Fitter] = {
     "ridge": _fit_ridge,
     "knn": _fit_knn,
     "centroid": _fit_centroid,
+}
+DRAWERS: Mapping[str, DrawingFitter] = {
     "mlp": _fit_mlp,
     "attention": _fit_attention,
     # A preset is a head of dense layers with settings that are known.
     **dict.fromkeys(PRESETS, _fit_mlp),
 }
+FIT_KINDS = (*FITTERS, *DRAWERS)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tl_pipeline.heads.minibatches import Minibatches, epoch_order
+from tl_pipeline.heads.minibatches import Minibatches, draw_views, epoch_order
 from tl_pipeline.heads.training import (
     Program,
     Rows,
@@ -108,9 +108,15 @@ class ResidentRows:
         *,
         batch_size: int,
         seed: int,
+        views: np.ndarray | None = None,
     ):
-        """Puts all on the device: [N, ...] float32."""
-        self._train = jax.device_put(Rows(features, weighting.targets, weighting.train))
+        """Puts all on the device: [N, ...] float32, and [V, N, ...] views of them."""
+        self._n_views = 0 if views is None else len(views)
+        stacked = features
+        if views is not None:
+            stacked = np.concatenate([features[None], views])
+            stacked = stacked.reshape(-1, *features.shape[1:])
+        self._train = jax.device_put(Rows(stacked, weighting.targets, weighting.train))
         self._validation = jax.device_put(validation)
         self._column_weight = jnp.asarray(weighting.column_weight)
         self._shape = len(features), min(batch_size, len(features))
@@ -129,10 +135,7 @@ class ResidentRows:
         ) -> State:
             n, size = self._shape
             # Always of one shape: one compilation, whatever the number of epochs.
-            orders = [
-                epoch_order(n, size, seed=self._seed, epoch=first + i)
-                for i in range(length)
-            ]
+            orders = [self._order(n, size, first + i) for i in range(length)]
             orders += [orders[0]] * (SEGMENT - length)
             return run_epochs(
                 program,
@@ -147,6 +150,12 @@ class ResidentRows:
             )
 
         return advance
+
+    def _order(self, n: int, size: int, epoch: int) -> np.ndarray:
+        rows = epoch_order(n, size, seed=self._seed, epoch=epoch)
+        if not self._n_views:
+            return rows
+        return draw_views(rows, n, self._n_views, seed=self._seed, epoch=epoch)
 
 
 class StreamedRows:

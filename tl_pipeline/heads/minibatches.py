@@ -30,9 +30,16 @@ class Minibatches(Protocol):
 class ArrayBatches:
     """Minibatches of an array, in the order in which a resident training sees them."""
 
-    def __init__(self, features: np.ndarray, *, batch_size: int):
-        """Keeps the array: [N, ...] floating."""
+    def __init__(
+        self,
+        features: np.ndarray,
+        *,
+        batch_size: int,
+        views: np.ndarray | None = None,
+    ):
+        """Keeps the arrays: [N, ...] floating, and [V, N, ...] other views of them."""
         self.features = features
+        self.views = views
         self.batch_size = min(batch_size, len(features))
 
     def __len__(self) -> int:
@@ -45,7 +52,16 @@ class ArrayBatches:
         """Yields features and rows; see `Minibatches`."""
         for rows in epoch_order(len(self), self.batch_size, seed=seed, epoch=epoch):
             rows = rows[rows >= 0]
-            yield self.features[rows], rows
+            if self.views is None:
+                yield self.features[rows], rows
+                continue
+            n, n_views = len(self), len(self.views)
+            drawn = draw_views(rows, n, n_views, seed=seed, epoch=epoch)
+            features = self.features[rows]
+            augmented = np.flatnonzero(drawn >= n)
+            view, row = np.divmod(drawn[augmented] - n, n)
+            features[augmented] = self.views[view, row]
+            yield features, rows
 
 
 def epoch_order(n: int, batch_size: int, *, seed: int, epoch: int) -> np.ndarray:
@@ -59,3 +75,27 @@ def epoch_order(n: int, batch_size: int, *, seed: int, epoch: int) -> np.ndarray
     return np.pad(order, (0, -n % batch_size), constant_values=-1).reshape(
         -1, batch_size
     )
+
+
+def draw_views(
+    rows: np.ndarray, n: int, n_views: int, *, seed: int, epoch: int
+) -> np.ndarray:
+    """Draws a view of each row for an epoch: the plain one or one of V, all alike.
+
+    Args:
+      rows: [...] int32 of the epoch; below 0: none.
+      n: N.
+      n_views: V.
+      seed: Of the order of rows.
+      epoch: Its number.
+
+    Returns:
+      [...] int32 rows of the array [(V + 1) * N, ...] that begins with the plain ones.
+
+    Example:
+      >>> draw_views(np.array([0, 1, -1]), 2, 0, seed=0, epoch=0)
+      array([ 0,  1, -1], dtype=int32)
+    """
+    # Apart from the order of rows; a row's view does not depend on its place in it.
+    views = np.random.default_rng([seed, epoch, 1]).integers(0, n_views + 1, n)
+    return np.where(rows >= 0, rows + n * views[rows], rows).astype(np.int32)

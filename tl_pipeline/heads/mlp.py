@@ -57,6 +57,7 @@ def fit_mlp(
     sample_weight: ArrayLike | None = None,
     class_weight: ClassWeight = None,
     groups: Sequence[str] | None = None,
+    views: ArrayLike | None = None,
     seed: int = 0,
 ) -> MlpHeads:
     """Trains M heads that share their features and their minibatches.
@@ -78,7 +79,9 @@ def fit_mlp(
         example out, and rows that minibatches do not yield need it.
       class_weight: [K], of classes or labels; `balanced`: every class weighs the same.
       groups: [N] names of examples that are held out together or not at all.
-      seed: Of the order of rows.
+      views: [V, N, ...] other views of an array's rows: each epoch draws one of a row,
+        or the plain one. None is held out, and of `val` there is none.
+      seed: Of the order of rows, and of what is drawn.
 
     Returns:
       The heads. On a CPU the same input gives the same bytes; a head trained beside
@@ -103,6 +106,7 @@ def fit_mlp(
         sample_weight=sample_weight,
         class_weight=class_weight,
         groups=groups,
+        views=views,
         seed=seed,
     )
 
@@ -124,6 +128,7 @@ def fit_heads(
     sample_weight: ArrayLike | None,
     class_weight: ClassWeight,
     groups: Sequence[str] | None,
+    views: ArrayLike | None,
     seed: int,
 ) -> MlpHeads:
     """Trains heads of any kind on rows as they are; see `fit_mlp`, `fit_attention`."""
@@ -131,6 +136,7 @@ def fit_heads(
         raise ConfigError("Asked to train heads of no settings. Give one at least.")
     features = _checked(features)
     val = None if val is None else (_checked(val[0]), val[1])
+    shaped = None if views is None else _checked_views(views, features)
     trained: list[Trained | None] = [None] * len(settings)
     for holds_out in (False, True):
         # Heads that run all epochs train on all rows.
@@ -152,7 +158,7 @@ def fit_heads(
             groups=groups,
         )
         chosen = [settings[m] for m in wanted]
-        found = _fit_weighted(features, weighting, task, chosen, val, seed)
+        found = _fit_weighted(features, weighting, task, chosen, val, shaped, seed)
         for m, one in zip(wanted, found, strict=True):
             trained[m] = one
     done = [one for one in trained if one is not None]
@@ -191,12 +197,32 @@ def _checked(features: Features) -> np.ndarray | Minibatches:
     return features
 
 
+def _checked_views(views: ArrayLike, features: np.ndarray | Minibatches) -> np.ndarray:
+    """Returns views [V, N, ...] of rows in the shape in which these are taken."""
+    if isinstance(features, Minibatches):
+        raise ConfigError(
+            "Asked to draw views of minibatches: give the features as an array, or "
+            "minibatches that draw views themselves."
+        )
+    views = np.asarray(views, np.float32)
+    if views.ndim < 3 or views[0].size != features.size:
+        raise FeatureShapeError(
+            f"Expected views of shape [V, N, ...] of features {list(features.shape)}, "
+            f"got {list(views.shape)}."
+        )
+    views = views.reshape(len(views), *features.shape)
+    for view in views:
+        _checked(view)
+    return views
+
+
 def _fit_weighted(
     features: np.ndarray | Minibatches,
     weighting: Weighting,
     task: Task,
     settings: Sequence[MlpSettings],
     val: tuple[Features, ArrayLike] | None,
+    views: np.ndarray | None,
     seed: int,
 ) -> list[Trained]:
     """Trains heads of which all stop early or none does, one program after another."""
@@ -216,7 +242,7 @@ def _fit_weighted(
         groups.setdefault((program, one.epochs, size), []).append(m)
     trained: list[Trained | None] = [None] * len(settings)
     for (program, epochs, size), heads in groups.items():
-        rows = _rows_of(features, weighting, task, val, program, size, seed)
+        rows = _rows_of(features, weighting, task, val, program, size, views, seed)
         with telling_exhaustion(f"{len(heads)} heads on {len(features):,} rows"):
             found = train_lanes(
                 program,
@@ -297,17 +323,20 @@ def _rows_of(
     val: tuple[Features, ArrayLike] | None,
     program: Program,
     size: int,
+    views: np.ndarray | None,
     seed: int,
 ) -> ResidentRows | StreamedRows:
     """Returns the rows to train on and those to stop by, wherever they are."""
     n_sets = len(weighting.train)
-    if not isinstance(features, Minibatches) and not fits_on_device(features.nbytes):
-        features = ArrayBatches(features, batch_size=size)
+    plain = features
+    if not isinstance(features, Minibatches):
+        n_bytes = features.nbytes + (0 if views is None else views.nbytes)
+        if not fits_on_device(n_bytes):
+            plain = ArrayBatches(features, batch_size=size)
+            features = ArrayBatches(features, batch_size=size, views=views)
     is_streamed = isinstance(features, Minibatches)
-    if not program.stops_early:
-        source, targets, weights = features, weighting.targets, weighting.held_out
-    elif val is None:
-        source, targets, weights = features, weighting.targets, weighting.held_out
+    if not program.stops_early or val is None:
+        source, targets, weights = plain, weighting.targets, weighting.held_out
     else:
         source = val[0]
         n = len(np.asarray(val[1]))
@@ -332,7 +361,8 @@ def _rows_of(
     validation = Rows(
         np.asarray(source)[used], targets[used], weights[:, used].astype(np.float32)
     )
-    return ResidentRows(features, weighting, validation, batch_size=size, seed=seed)
+    options = {"batch_size": size, "views": views, "seed": seed}
+    return ResidentRows(features, weighting, validation, **options)
 
 
 def _unscaled(

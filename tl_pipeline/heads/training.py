@@ -66,7 +66,10 @@ class State(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Features with what they are trained to; `weights` are [W, N]."""
+    """Features with what they are trained to; `weights` are [W, N].
+
+    Features may be several views of all rows, one after the other: [(V + 1) * N, ...].
+    """
 
     features: Any
     targets: Any
@@ -74,8 +77,11 @@ class Rows(NamedTuple):
 
     def at(self, rows: jax.Array) -> "Rows":
         """Returns a minibatch; a row below 0 is none and weighs nothing."""
-        weights = jnp.where(rows >= 0, self.weights[:, rows], 0)
-        return Rows(self.features[rows], self.targets[rows], weights)
+        examples = rows
+        if len(self.features) > len(self.targets):
+            examples = rows % len(self.targets)
+        weights = jnp.where(rows >= 0, self.weights[:, examples], 0)
+        return Rows(self.features[rows], self.targets[examples], weights)
 
 
 def _optimizer_of(

@@ -19,7 +19,7 @@ from tl_pipeline.evaluation.shift import (
 )
 from tl_pipeline.evaluation.uncertainty import paired_difference
 from tl_pipeline.examples import Examples
-from tl_pipeline.heads.fitting import FITTERS, fit_heads
+from tl_pipeline.heads.fitting import FIT_KINDS, fit_heads
 from tl_pipeline.heads.head import Head
 from tl_pipeline.heads.preparation import apply_preparation, fit_preparation
 from tl_pipeline.heads.weights import make_sample_weight
@@ -233,7 +233,7 @@ def _align(
 ) -> tuple[np.ndarray | None, list[float] | None]:
     """Returns what the head says when fitted again on aligned train rows."""
     train = source.split("train")
-    if head.kind not in FITTERS:
+    if head.kind not in FIT_KINDS:
         notes.append(f"not aligned: a head of kind {head.kind} is not fitted again")
         return None, None
     try:
@@ -250,7 +250,7 @@ def _align(
         apply_preparation(preparation, aligned.rows),
         train.targets,
         task=head.task,
-        settings=[head.settings],
+        settings=[{k: v for k, v in head.settings.items() if k != "views"}],
         weight=weight[None],
     )
     again = dataclasses.replace(
