@@ -17,7 +17,7 @@ from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, shorten
 from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.heads_config import HeadsConfig
-from tl_pipeline.section import Counts, Name, Names, Section, Share
+from tl_pipeline.section import Augmentation, Counts, Name, Names, Section, Share
 
 MAX_LISTED = 20  # unfit keys; there are not many more that fit
 
@@ -97,6 +97,13 @@ class StoreConfig(Section):
     )
     batch_size: int = Field(
         32, ge=1, le=4096, description="fixed when a store is made, then the store's"
+    )
+    views: int = Field(
+        0, ge=0, le=65535, description="augmented views of each train example, cached"
+    )
+    augment: Name = Field("light", description="what views are made by: light, strong")
+    augment_settings: Augmentation = Field(
+        {}, description="settings that differ from it: { rotation = 10.0 }"
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from tl_pipeline.digest import Json
-from tl_pipeline.section import Above0, Arguments, Names, Section, Share
+from tl_pipeline.section import Above0, Augmentation, Names, Section, Share
 
 Way = Literal["end-to-end", "split", "scratch"]
 Ways = Annotated[tuple[Way, ...], Field(strict=False)]
@@ -42,10 +42,13 @@ class FinetuneConfig(Section):
     batch_size: int = Field(32, ge=1, description="examples a step")
     gradient_accumulation: int = Field(1, ge=1, description="batches an update")
     augment: Literal["none", "light", "strong"] = Field(
-        "light", description="none, light or strong; none of split"
+        "light", description="none, light or strong; of split, of its views"
     )
-    augment_settings: Arguments = Field(
+    augment_settings: Augmentation = Field(
         {}, description="settings that differ from it: { rotation = 10.0 }"
+    )
+    views: int = Field(
+        0, ge=0, le=65535, description="of split: views cached at the cut, one a step"
     )
     label_smoothing: Share = Field(0.0, description="share of a target spread evenly")
     head_dropout: Share = Field(0.0, description="share of features left out a step")

@@ -15,6 +15,7 @@ from tl_pipeline.section import (
     Share,
     Shares,
     Strengths,
+    Views,
 )
 
 # Half-decades, because selection cannot tell closer ones apart on a usual validation
@@ -102,6 +103,9 @@ class HeadsConfig(Section):
     label_smoothing: Share = Field(
         0.0,
         description="share of a target spread over all classes; linear, mlp, attention",
+    )
+    views: Views = Field(
+        (), description="cached views to train on too, to choose from; empty: 0 and all"
     )
     n_seeds: int = Field(
         3, ge=1, le=100, description="repetitions where something is random"

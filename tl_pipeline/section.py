@@ -17,6 +17,8 @@ Strengths = Annotated[tuple[Above0, ...], Field(strict=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Kept = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(strict=False)]
 Arguments = dict[str, bool | int | float | str]
+Augmentation = dict[str, bool | int | float | list[float]]
+Views = Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)]
 Shares = Annotated[tuple[Share, ...], Field(strict=False)]
 
 

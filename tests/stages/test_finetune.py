@@ -150,6 +150,31 @@ def test_asked_again_it_finds_its_runs_and_trains_nothing(digits_run: str, tuned
     assert not list(Path(digits_run).parent.glob(".checkpoints-*"))
 
 
+def test_split_draws_from_views_that_are_cached_at_the_cut(digits_run: str, tuned):
+    viewed = finetune(
+        digits_run,
+        ways=["split"],
+        unfreeze=["stage2"],
+        learning_rate=1e-3,
+        views=2,
+        augment_settings={"horizontal_flip": 0.0, "rotation": 5.0},
+        **QUICK | {"epochs": 6, "batch_size": 64, "augment": "light"},
+    )
+    store = open_store(str(load_run(digits_run).provenance["store"]))
+    shards = [one for one in store.manifest.shards if "stage1" in one.features]
+    assert sorted(one.view for one in shards) == [0, 1, 2]
+    assert all('"rotation":5.0' in one.recipe for one in shards if one.view)
+    pairs = [
+        load_run(run).metrics["finetune"]["epochs"]
+        for run in (tuned.rows[2]["run"], viewed.rows[1]["run"])
+    ]
+    (plain, first), (same, other) = (epochs[:2] for epochs in pairs)
+    assert plain == same and first["train_loss"] != other["train_loss"]
+    # They are views of the cut alone, and nothing that heads would look for.
+    trained = train(store.path, run_root=Path(digits_run).parent, l2=[0.01])
+    assert not any("views" in candidate for candidate in trained.candidates)
+
+
 def test_a_head_that_is_not_linear_is_refused_unless_asked_to_begin_anew(
     tmp_path: Path,
 ):

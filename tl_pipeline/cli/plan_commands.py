@@ -30,6 +30,8 @@ def plan(
     store_root: str | None = None,
     store_dtype: str | None = None,
     batch_size: int | None = None,
+    views: int | None = None,
+    augment: str | None = None,
     val_size: float | None = None,
     test_size: float | None = None,
     compute_dtype: str | None = None,
@@ -60,6 +62,8 @@ def plan(
       store_root: The folder that holds the stores.
       store_dtype: float16 or float32.
       batch_size: Fixed when a store is made.
+      views: Augmented views of each training example to cache beside it.
+      augment: What they are made by: light or strong.
       val_size: Share of validation, where the data has no split.
       test_size: Share of test, likewise.
       compute_dtype: float32 or bfloat16.
@@ -91,7 +95,13 @@ def plan(
             "features": features,
             "compute_dtype": compute_dtype,
         },
-        "store": {"root": store_root, "dtype": store_dtype, "batch_size": batch_size},
+        "store": {
+            "root": store_root,
+            "dtype": store_dtype,
+            "batch_size": batch_size,
+            "views": views,
+            "augment": augment,
+        },
     }
     has_options = any(
         value is not None for keys in given.values() for value in keys.values()

@@ -32,6 +32,8 @@ def extract(
     store_root: str | None = None,
     store_dtype: str | None = None,
     batch_size: int | None = None,
+    views: int | None = None,
+    augment: str | None = None,
     val_size: float | None = None,
     test_size: float | None = None,
     compute_dtype: str | None = None,
@@ -64,6 +66,8 @@ def extract(
       store_root: The folder that holds the stores.
       store_dtype: float16 or float32.
       batch_size: Fixed when a store is made.
+      views: Augmented views of each training example to cache beside it.
+      augment: What they are made by: light or strong.
       val_size: Share of validation, where the data has no split.
       test_size: Share of test, likewise.
       compute_dtype: float32 or bfloat16.
@@ -75,6 +79,7 @@ def extract(
     from tl_pipeline.reporting.summary import describe_extract
     from tl_pipeline.stages.backbones import load_backbone
     from tl_pipeline.stages.extract import extract as run_extract
+    from tl_pipeline.stages.views import make_views
 
     console = Console(as_json=as_json)
     config = make_request(
@@ -98,7 +103,13 @@ def extract(
             "features": features,
             "compute_dtype": compute_dtype,
         },
-        store={"root": store_root, "dtype": store_dtype, "batch_size": batch_size},
+        store={
+            "root": store_root,
+            "dtype": store_dtype,
+            "batch_size": batch_size,
+            "views": views,
+            "augment": augment,
+        },
     )
     report = run_extract(
         load_dataset(
@@ -123,6 +134,7 @@ def extract(
         retry_failed=retry_failed,
         workers=workers,
         wait=wait,
+        views=make_views(config.store.views, config.store.augment),
         progress=console.progress(),
     )
     plain = report.to_json()

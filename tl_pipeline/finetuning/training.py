@@ -55,6 +55,8 @@ class Problem(NamedTuple):
       depths: Of each trained one, from `Partition`.
       train: The examples to train on.
       val: Those by which the best epoch is chosen.
+      draw: From a batch's rows and the step to the rows that are streamed for it, where
+        examples have several; None: the same.
     """
 
     apply: Apply
@@ -65,6 +67,7 @@ class Problem(NamedTuple):
     depths: Mapping[str, int]
     train: Examples
     val: Examples
+    draw: Callable[[np.ndarray, int], np.ndarray] | None = None
 
 
 class Tuned(NamedTuple):
@@ -182,8 +185,10 @@ class _Loop:
                     steps=steps,
                 )
             )
+            draw = self._problem.draw or (lambda rows, _: rows)
+            drawn = [draw(taken, step) for taken, step in zip(rows, steps, strict=True)]
             for taken, inputs in zip(
-                rows, self._problem.train.stream(rows), strict=True
+                rows, self._problem.train.stream(drawn), strict=True
             ):
                 self._take_step(taken, inputs)
                 progress.advance(1)

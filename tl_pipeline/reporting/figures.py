@@ -29,6 +29,8 @@ def draw_validation(candidates: Sequence[Mapping[str, Any]]) -> Html:
         l2, loss = head.get("l2"), head.get("log_loss")
         if l2 and loss is not None and math.isfinite(loss):
             name = f"{head['kind']} on {head['feature']}"
+            if "views" in head:
+                name += f", {head['views']} views"
             if "columns" in head:
                 name += f", {head['columns']:,} columns"
             lines[name].append((math.log10(l2), loss, bool(head["chosen"])))

@@ -192,7 +192,7 @@ def _comparison(metrics: Mapping[str, Any]) -> list[object]:
 
 def _heads(metrics: Mapping[str, Any]) -> list[object]:
     heads = metrics["candidates"]
-    known = ("columns", "l2", "C")
+    known = ("columns", "views", "l2", "C")
     settings = [key for key in known if any(key in head for head in heads)]
     scores = [key for key in metrics["val"] if any(key in head for head in heads)]
     rows = [
@@ -207,7 +207,7 @@ def _heads(metrics: Mapping[str, Any]) -> list[object]:
         for head in heads
     ]
     marked = [i for i, head in enumerate(heads) if head["chosen"]]
-    table = make_table(rows, right=("columns", "L2", "C"), marked=marked)
+    table = make_table(rows, right=("columns", "views", "L2", "C"), marked=marked)
     n = count(len(heads), "head")
     intro = make_element(
         "p",

@@ -58,7 +58,8 @@ def describe_plan(plan: Mapping[str, Any]) -> list[str]:
 
 def _sentence(plan: Mapping[str, Any]) -> str:
     verdict = "" if plan["fits"] else " It does not fit, and would not begin."
-    if not any(store["rows_to_compute"] for store in plan["stores"]):
+    views = plan["views_to_compute"]
+    if not views and not any(store["rows_to_compute"] for store in plan["stores"]):
         what = f"Nothing to compute: all {count(plan['rows_reused'], 'row')} are there."
         return what + verdict
     rate, took = plan["rate"], "an unknown time"
@@ -72,8 +73,10 @@ def _sentence(plan: Mapping[str, Any]) -> str:
             f"about {format_duration(plan['seconds'])} "
             f"({rate['images_a_second']:,.0f} images/s, {source})"
         )
+    beside = f" and {count(views, 'augmented view')}" if views else ""
     return (
-        f"{count(plan['examples'], 'example')}: compute {plan['rows_to_compute']:,}, "
-        f"reuse {plan['rows_reused']:,}, write {format_bytes(plan['bytes'])}, in "
+        f"{count(plan['examples'], 'example')}: compute {plan['rows_to_compute']:,}"
+        f"{beside}, reuse {plan['rows_reused']:,}, write "
+        f"{format_bytes(plan['bytes'])}, in "
         f"{took}.{verdict}"
     )

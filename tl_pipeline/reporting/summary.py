@@ -31,6 +31,11 @@ def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
         f"took {format_duration(extracted['seconds'])}.",
     ]
     lines += _changes(extracted)
+    if extracted["views_computed"]:
+        lines.append(
+            f"  augmented views of training examples: computed "
+            f"{extracted['views_computed']:,}"
+        )
     for baseline in extracted["baselines"]:
         lines.append(
             f"  baseline {baseline['name']}: computed {baseline['rows_computed']:,}"

@@ -1,5 +1,6 @@
 """Who competes in a training: heads of every kind on every feature asked for."""
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from tl_pipeline.heads.head import Head
 from tl_pipeline.heads_config import HeadsConfig
 from tl_pipeline.progress import Progress
 from tl_pipeline.reporting.sentences import count, format_bytes
+from tl_pipeline.stages.cached_views import CachedViews
 from tl_pipeline.stages.choosing import Choosing, choose_rows
 from tl_pipeline.stages.host_memory import find_host_free
 from tl_pipeline.stages.joined import JOIN, locate_columns, widths_of
@@ -91,6 +93,7 @@ def enter_candidates(
     labels: Labels,
     heads: HeadsConfig,
     max_failures: float,
+    views: CachedViews | None,
     progress: Progress,
 ) -> Entered:
     """Trains heads of every kind and setting on every feature.
@@ -105,6 +108,7 @@ def enter_candidates(
       labels: The snapshot's targets.
       heads: What to train.
       max_failures: Share of the examples that may lack a row.
+      views: Augmented views to train on too; not of columns that are selected.
       progress: Told of every feature.
 
     Raises:
@@ -142,10 +146,15 @@ def enter_candidates(
             )
             data, by_share = selected.data, selected.by_share
         n_settings = sum(len(make_settings(k, heads)) for k in kinds_of[name])
-        _check_memory(data, choosing, len(entrants) + n_settings * len(by_share))
+        counts = views.counts if views and not is_selected else (0,)
+        n_settings *= len(by_share) * len(counts)
+        _check_memory(data, choosing, len(entrants) + n_settings)
+        augmented = None
+        if views and any(counts):
+            augmented = views.read(store, data, examples)
         for kind in kinds_of[name]:
             settings = make_settings(kind, heads)
-            for columns in by_share:
+            for columns, n_views in itertools.product(by_share, counts):
                 found = sweep(
                     data,
                     kind,
@@ -154,6 +163,9 @@ def enter_candidates(
                     steps=make_steps(heads),
                     class_weight=heads.class_weight,
                     columns=columns,
+                    views=augmented[:n_views]
+                    if augmented is not None and n_views
+                    else None,
                 )
                 entrants += [
                     Entrant(one, data, choosing)

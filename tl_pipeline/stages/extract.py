@@ -32,7 +32,9 @@ from tl_pipeline.stages.inputs import Inputs, Wanted
 from tl_pipeline.stages.lanes import Lane
 from tl_pipeline.stages.room import check_room, measure_room
 from tl_pipeline.stages.targets import Target, open_target
+from tl_pipeline.stages.views import Views
 from tl_pipeline.store.failures import Failure
+from tl_pipeline.store.history import recorded_rate
 from tl_pipeline.store.plan import Group
 
 STAT_CACHE_NAME = ".stat-cache.sqlite"
@@ -55,6 +57,7 @@ def extract(
     workers: int | None = None,
     wait: bool = True,
     examples: Examples | None = None,
+    views: Views | None = None,
     progress: Progress | None = None,
 ) -> ExtractReport:
     """Computes the rows of a dataset that its feature store does not hold yet.
@@ -75,6 +78,7 @@ def extract(
       workers: Decoding threads; by default one a core.
       wait: Whether to wait for another process that writes one of the stores.
       examples: The snapshot to make; by default of all examples, split as above.
+      views: Augmented views of the training examples to compute beside them.
       progress: What to tell as it goes on.
 
     Returns:
@@ -105,40 +109,49 @@ def extract(
     options = {"root": root, "store_dtype": store_dtype, "batch_size": batch_size}
     main = open_target(backbone, features, examples, **options)
     others = [open_target(b.backbone, b.features, part, **options) for b in baselines]
-    targets = [main, *others]
+    viewed = main.list_views(views)
+    targets, everything = [main, *others], [main, *viewed, *others]
     # Before a store is made: what its first request was, like its batch size, stays.
-    plans = [target.plan(retry_failed) for target in targets]
+    plans = [target.plan(retry_failed) for target in everything]
     if any(plans):
-        check_room(measure_room(targets, plans, root=root, workers=workers), root=root)
+        room = measure_room(everything, plans, root=root, workers=workers)
+        check_room(room, root=root)
     for target in targets:
         target.make_store()
+    for target in viewed:
+        target.store = main.store
     inputs, parity_inputs = Inputs(dataset, items), Inputs(dataset, items)
     with ExitStack() as locks:
         # In one order everywhere, so that two extractions never wait for each other.
         for target in sorted(targets, key=lambda target: target.store.path):
             locks.enter_context(target.store.lock(wait=wait))
         # Again: another process may have held a lock until now.
-        plans = [target.plan(retry_failed) for target in targets]
+        passes = plan_passes(everything, retry_failed=retry_failed)
+        growing = {target.store.path for one in passes for target, _ in one}
         # Once before anything is added to old rows, and once after.
-        for target, plan in zip(targets, plans, strict=True):
-            if target.store.manifest.shards and plan:
-                target.check_parity(parity_inputs)
+        for target in targets:
+            if target.store.manifest.shards and target.store.path in growing:
+                target.check_parity(parity_inputs, viewed if target is main else ())
         changes = count_changes(main.store, main.examples)
-        _compute(targets, plans, inputs, workers, progress)
+        _compute(passes, inputs, workers, progress)
         for target in targets:
             if not target.store.has_parity():
-                target.store.record_parity(target.check_parity(parity_inputs))
+                own = viewed if target is main else ()
+                found = target.check_parity(parity_inputs, own)
+                target.store.record_parity(found)
             target.merge()
             target.store.commit_snapshot(target.examples)
         main.store.record_unreadable(dataset.name, contents.unreadable)
         seconds = time.perf_counter() - begin
+        views_computed = sum(target.computed for target in viewed)
         for target in targets:
-            if target.computed:
-                target.record_extraction(seconds, _locate(dataset))
+            rows = target.computed + (views_computed if target is main else 0)
+            if rows:
+                target.record_extraction(rows, seconds, _locate(dataset))
     failures = list_failures(main, contents, items)
     n_failed = sum(1 for failure in failures if failure["content"])
     reused = len(items) - main.computed - n_failed
-    rate = main.store.recorded_rate()
+    rate = recorded_rate(main.store.path)
     return ExtractReport(
         store=str(main.store.path),
         digest=main.store.digest,
@@ -149,6 +162,7 @@ def extract(
         changes=changes,
         rows_reused=reused,
         rows_computed=main.computed,
+        views_computed=views_computed,
         duplicates=len(examples) - len(items),
         failures=tuple(failures),
         inputs_hashed=contents.hashed,
@@ -240,25 +254,39 @@ def baseline_part(examples: Examples, *, n_train: int, n_test: int) -> Examples:
     return examples.take(rows)
 
 
-def _compute(
-    targets: Sequence[Target],
-    plans: Sequence[Sequence[Group]],
-    inputs: Inputs,
-    workers: int | None,
-    progress: Progress,
-) -> None:
-    """Fills all stores in passes; in a pass each example is opened at most once.
+Pass = list[tuple[Target, Group]]
 
-    A store's groups of missing rows are committed one after the other, so that its
-    shards are the same however its extraction was interrupted. Pass k serves the
-    k-th group of every store at once.
+
+def plan_passes(targets: Sequence[Target], *, retry_failed: bool) -> list[Pass]:
+    """Plans in which order groups of missing rows are computed.
+
+    A store's groups of different features are committed one after the other, and those
+    of its views, which lack the same features, side by side. So its shards are the same
+    however its extraction was interrupted. Pass k serves every store at once.
     """
-    for k in range(max(map(len, plans))):
-        lanes = [
-            target.open_lane(plan[k], inputs)
-            for target, plan in zip(targets, plans, strict=True)
-            if k < len(plan)
-        ]
+    plans = [target.plan(retry_failed) for target in targets]
+    pairs = [
+        (target, group)
+        for target, plan in zip(targets, plans, strict=True)
+        for group in plan
+    ]
+    kinds: dict[Path, set[tuple[bool, tuple[str, ...]]]] = defaultdict(set)
+    for target, group in pairs:
+        kinds[target.store.path].add((group.is_later, group.features))
+    ordered = {path: sorted(found) for path, found in kinds.items()}
+    passes: list[Pass] = [[] for _ in range(max(map(len, kinds.values()), default=0))]
+    for target, group in pairs:
+        place = ordered[target.store.path].index((group.is_later, group.features))
+        passes[place].append((target, group))
+    return passes
+
+
+def _compute(
+    passes: Sequence[Pass], inputs: Inputs, workers: int | None, progress: Progress
+) -> None:
+    """Fills all stores in passes; in a pass each example is opened at most once."""
+    for one in passes:
+        lanes = [target.open_lane(group, inputs) for target, group in one]
         wanted = list(_merge(lanes))
         progress.start("extract", len(wanted))
         try:

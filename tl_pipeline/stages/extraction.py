@@ -25,6 +25,7 @@ class ExtractReport:
         `moved` to another split since the dataset's last snapshot; None without one.
       rows_reused: Examples whose rows were there.
       rows_computed: Examples whose rows were computed now.
+      views_computed: Rows of augmented views computed now.
       duplicates: Examples with the bytes of another one.
       failures: Examples without a row, each `{id, kind, reason}`.
       inputs_hashed: Files read for a content digest.
@@ -53,6 +54,7 @@ class ExtractReport:
     changes: Mapping[str, int] | None
     rows_reused: int
     rows_computed: int
+    views_computed: int
     duplicates: int
     failures: tuple[Mapping[str, str], ...]
     inputs_hashed: int

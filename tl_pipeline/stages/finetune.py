@@ -210,7 +210,14 @@ class _Work:
             settings=spec["settings"],
         )
         assert plan.cut is not None
-        cache_cut(plan.cut, self.start, backbone, dataset, workers=self.workers)
+        cache_cut(
+            plan.cut,
+            self.start,
+            backbone,
+            dataset,
+            views=plan.views,
+            workers=self.workers,
+        )
 
 
 def _describe_head(start: Start) -> dict[str, Any]:

@@ -73,13 +73,24 @@ class Pictures:
 
 
 class CachedRows:
-    """Activations of N examples at a cut of the network, as the store holds them."""
+    """Activations of N examples at a cut of the network, as the store holds them.
 
-    def __init__(self, rows: np.ndarray):
-        """Takes [N, ...] floating."""
-        self._rows = rows
+    Row N * v + i is view v of example i; view 0 is the plain one.
+    """
+
+    def __init__(self, rows: np.ndarray, views: Sequence[np.ndarray] = ()):
+        """Takes [N, ...] floating, and V arrays [N, ...] of their views."""
+        self._views = (rows, *views)
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yields [B, ...] float32 of each batch's rows [B], in order."""
+        n = len(self._views[0])
         for rows in batches:
-            yield self._rows[rows].astype(np.float32)
+            taken = [self._views[row // n][row % n] for row in rows.tolist()]
+            yield np.stack(taken).astype(np.float32)
+
+    def draw(self, rows: np.ndarray, step: int, *, seed: int) -> np.ndarray:
+        """Draws a view of each row [B] for a step: the plain one or one of V."""
+        rng = np.random.default_rng([seed, step, 1])
+        n = len(self._views[0])
+        return rows + n * rng.integers(0, len(self._views), len(rows))

@@ -1,6 +1,8 @@
 """A way of fine-tuning as a problem to train: from pictures, or from rows at a cut."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -20,10 +22,12 @@ from tl_pipeline.finetuning.head import make_blank_head, make_head
 from tl_pipeline.finetuning.partition import ALL, Partition, choose_trained
 from tl_pipeline.finetuning.training import Augment, Examples, Problem
 from tl_pipeline.heads.affine import flatten_head
+from tl_pipeline.stages.cached_views import CachedViews
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.finetune_inputs import CachedRows, Pictures
 from tl_pipeline.stages.finetune_start import Start, one_hot
 from tl_pipeline.stages.joined import split_name
+from tl_pipeline.stages.views import Views, augment_pictures, make_views
 
 SCRATCH = "scratch"
 SPLIT = "split"
@@ -39,12 +43,14 @@ class Plan(NamedTuple):
       features: The head's features.
       partition: What is trained.
       cut: The output whose rows are taken from the store; None: from the input.
+      views: Augmented views of these rows, which are cached too; None: no such.
     """
 
     config: FinetuneConfig
     features: tuple[str, ...]
     partition: Partition
     cut: str | None
+    views: Views | None
 
 
 def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) -> Plan:
@@ -78,7 +84,7 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
         last=config.unfreeze_last_blocks,
         statistics=network.statistics,
     )
-    cut = None
+    cut, views = None, None
     if way == SPLIT:
         names = tuple(blocks)
         first = names.index(partition.blocks[0]) if partition.blocks else len(names)
@@ -90,8 +96,11 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
             )
         cut = names[first - 1]
         network.check_cut(cut, features)
-        config = config.model_copy(update={"augment": "none", "augment_settings": {}})
-    return Plan(config, features, partition, cut)
+        views = make_views(config.views, config.augment, config.augment_settings)
+        if views is None:
+            nothing = {"augment": "none", "augment_settings": {}}
+            config = config.model_copy(update=nothing)
+    return Plan(config, features, partition, cut, views)
 
 
 def make_problem(
@@ -140,16 +149,23 @@ def make_problem(
             network.architecture.preprocess,
             workers=workers,
         )
-        prepare, augment = network.prepare, _make_views(plan, start, network)
+        prepare, augment = network.prepare, _make_augment(plan, start, network)
     else:
         feed = CachedRows(_read_cut(plan.cut, start))
         prepare, augment = _keep_rows, None
+    viewed = None if plan.views is None else _read_train(plan, start)
 
     def examples(split: str) -> Examples:
         rows = data.split(split).rows
         weight = np.ones(len(rows)) if data.weight is None else data.weight[rows]
+
+        def stream(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+            if split == "train" and viewed is not None:
+                return viewed.stream(batches)
+            return feed.stream(rows[batch] for batch in batches)
+
         return Examples(
-            stream=lambda batches: feed.stream(rows[batch] for batch in batches),
+            stream=stream,
             targets=one_hot(data, rows),
             weight=weight.astype(np.float32),
         )
@@ -163,6 +179,7 @@ def make_problem(
         depths=plan.partition.depths,
         train=examples("train"),
         val=examples("val"),
+        draw=None if viewed is None else partial(viewed.draw, seed=config.seed),
     )
 
 
@@ -180,9 +197,10 @@ def cache_cut(
     backbone: Any,
     dataset: Dataset,
     *,
+    views: Views | None = None,
     workers: int | None = None,
 ) -> None:
-    """Fills the store with the rows at a cut, those that it lacks."""
+    """Fills the store with the rows at a cut and their views, those that it lacks."""
     extract(
         dataset,
         backbone,
@@ -191,6 +209,7 @@ def cache_cut(
         store_dtype=str(start.run.spec["store_dtype"]),
         batch_size=start.store.batch_size,
         examples=start.examples,
+        views=views,
         workers=workers,
     )
     start.store.reload()
@@ -200,6 +219,17 @@ def _read_cut(cut: str, start: Start) -> np.ndarray:
     rows = start.store.read(cut, snapshot=start.examples)
     place = {id: i for i, id in enumerate(rows.ids)}
     return rows.features[[place[id] for id in start.data.ids]]
+
+
+def _read_train(plan: Plan, start: Start) -> CachedRows:
+    """Reads the train rows at the cut with their views."""
+    assert plan.cut is not None and plan.views is not None
+    at_cut = dataclasses.replace(
+        start.data, feature=plan.cut, features=_read_cut(plan.cut, start)
+    )
+    views = CachedViews(plan.views.text, (plan.views.count,))
+    found = views.read(start.store, at_cut, start.examples)
+    return CachedRows(at_cut.split("train").features, [*found])
 
 
 def _take_head(start: Start) -> dict[str, np.ndarray]:
@@ -215,30 +245,23 @@ def _take_head(start: Start) -> dict[str, np.ndarray]:
     return make_head(kernel, bias)
 
 
-def _make_views(plan: Plan, start: Start, network: TrainableNetwork) -> Augment | None:
+def _make_augment(
+    plan: Plan, start: Start, network: TrainableNetwork
+) -> Augment | None:
     """Makes the function that augments a batch of pictures, uint8 [B, H, W, C]."""
     recipe = make_recipe(plan.config.augment, plan.config.augment_settings)
     if recipe == Recipe():
         return None
-    augment, is_reversed = (
-        make_augment(recipe),
-        network.architecture.preprocess.color == "bgr",
-    )
+    augment, preprocess = make_augment(recipe), network.architecture.preprocess
     content = start.data.content[start.data.split("train").rows]
 
-    def make_views(
+    def draw(
         rows: np.ndarray, step: int, images: Any, targets: np.ndarray
     ) -> tuple[Any, Any]:
         keys = make_keys(plan.config.seed, content[rows], step)
-        views = _turn_channels(images / jnp.float32(255), is_reversed)
-        views, mixed = augment(keys, views, jnp.asarray(targets))
-        return _turn_channels(views * 255, is_reversed), mixed
+        return augment_pictures(augment, keys, images, jnp.asarray(targets), preprocess)
 
-    return make_views
-
-
-def _turn_channels(images: jax.Array, is_reversed: bool) -> jax.Array:
-    return images[..., ::-1] if is_reversed else images
+    return draw
 
 
 def _keep_rows(rows: jax.Array) -> jax.Array:

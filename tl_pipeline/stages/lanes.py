@@ -18,6 +18,9 @@ from tl_pipeline.store.plan import Group
 from tl_pipeline.store.schema import find_unstorable
 from tl_pipeline.store.store import FeatureStore
 
+# Inputs [B, H, W, C] and content digests [B, 32] uint8 -> other inputs, likewise.
+Draw = Callable[[np.ndarray, np.ndarray], Any]
+
 
 class Batches:
     """Runs a forward in batches of one shape, one batch behind what it dispatches.
@@ -26,19 +29,39 @@ class Batches:
     """
 
     def __init__(
-        self, forward: Forward, *, preprocess: ImagePreprocess, batch_size: int
+        self,
+        forward: Forward,
+        *,
+        preprocess: ImagePreprocess,
+        batch_size: int,
+        draw: Draw | None = None,
     ):
-        """Takes a forward on what this gives, and B, the one compiled shape."""
+        """Takes a forward on what this gives, and B, the one compiled shape.
+
+        Args:
+          forward: Computes the features of a batch.
+          preprocess: Makes its inputs.
+          batch_size: B.
+          draw: Makes a view of each input first; None: they stay as they are.
+        """
         self._forward = forward
+        self._draw = draw
+        self._content = np.zeros((batch_size, 32), np.uint8)
         shape = (batch_size, *preprocess.input_shape)
         self._buffer = np.zeros(shape, preprocess.dtype)
         self._filled = 0
         self._running: tuple[int, Mapping[str, Any]] | None = None
         self._done: list[dict[str, np.ndarray]] = []
 
-    def push(self, example: np.ndarray) -> None:
-        """Adds one example of the input's shape and dtype."""
+    def push(self, example: np.ndarray, content: bytes = bytes(32)) -> None:
+        """Adds one example of the input's shape and dtype.
+
+        Args:
+          example: The input.
+          content: Its content digest, for what draws views.
+        """
         self._buffer[self._filled] = example
+        self._content[self._filled] = np.frombuffer(content, np.uint8)
         self._filled += 1
         if self._filled == len(self._buffer):
             self._dispatch()
@@ -61,7 +84,8 @@ class Batches:
         # A copy: the device may still be reading the last batch from the buffer.
         batch = self._buffer.copy()
         batch[self._filled :] = 0  # padding, the same whatever was there before
-        running = (self._filled, self._forward(batch))
+        inputs = batch if self._draw is None else self._draw(batch, self._content)
+        running = (self._filled, self._forward(inputs))
         self._fetch()
         self._running = running
         self._filled = 0
@@ -90,6 +114,7 @@ class Lane:
         preprocess: ImagePreprocess,
         versions: Mapping[str, str],
         name_of: Callable[[bytes], str],
+        draw: Draw | None = None,
     ):
         """Takes the store, which is locked by the caller, and the rows to compute.
 
@@ -100,6 +125,7 @@ class Lane:
           preprocess: Makes the forward's inputs.
           versions: What computes the rows, recorded with each shard.
           name_of: The id to name an example by, from its content digest.
+          draw: Makes the group's view of each input; None: they stay as they are.
         """
         self.preprocess = preprocess
         self.computed = 0
@@ -108,7 +134,7 @@ class Lane:
         self._versions = versions
         self._name_of = name_of
         self._batches = Batches(
-            forward, preprocess=preprocess, batch_size=store.batch_size
+            forward, preprocess=preprocess, batch_size=store.batch_size, draw=draw
         )
         self._range = 0
         self._position = 0
@@ -134,7 +160,7 @@ class Lane:
             self._fail(content, kind=outcome.kind, reason=outcome.reason)
         else:
             self._rows.append(content)
-            self._batches.push(outcome)
+            self._batches.push(outcome, content)
         self._position += 1
         if self._position == self._group.ranges[self._range].stop:
             self._commit()

@@ -13,9 +13,9 @@ from tl_pipeline.arrays import PARITY_TOLERANCE, row_difference
 from tl_pipeline.backbones.backbone import Forward
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ParityError
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.spec import ImagePreprocess, View
 from tl_pipeline.stages.inputs import Inputs, Wanted
-from tl_pipeline.stages.lanes import Batches
+from tl_pipeline.stages.lanes import Batches, Draw
 from tl_pipeline.store.lookup import ParitySample
 from tl_pipeline.store.store import FeatureStore
 
@@ -29,6 +29,7 @@ def check_parity(
     make_forward: Callable[[Sequence[str]], Forward],
     preprocess: ImagePreprocess,
     versions: Mapping[str, str],
+    draws: Mapping[View, Draw | None],
 ) -> dict[str, Json]:
     """Compares a few committed rows with the same rows computed now.
 
@@ -38,6 +39,7 @@ def check_parity(
       make_forward: Gives the backbone's forward for some features.
       preprocess: Makes the forward's inputs.
       versions: What computes rows now.
+      draws: Of which views rows are compared, and what makes them of inputs.
 
     Returns:
       The record: `rows` checked, `max_difference` relative to a row's largest
@@ -48,23 +50,28 @@ def check_parity(
       ParityError: A row differs beyond the tolerance of the store's dtype; the message
         names what computed either side.
     """
-    features = list(store.manifest.features)
-    sample = store.oldest_rows(inputs.contents(), features, n=SAMPLE)
-    live, usable = _compute(sample, inputs, make_forward, preprocess, store.batch_size)
+    features, content = list(store.manifest.features), inputs.contents()
     dtype = str(store.spec["store_dtype"])
-    worst, worst_feature, rows = 0.0, "", 0
-    for name, stored in sample.stored.items():
-        kept = usable[stored.places]
-        difference = row_difference(
-            stored.values[kept], live[name][stored.places[kept]].astype(dtype)
+    worst, worst_feature, rows, shards = 0.0, "", 0, []
+    for view, draw in draws.items():
+        sample = store.oldest_rows(content, features, n=SAMPLE, view=view)
+        shards += sample.shards
+        live, usable = _compute(
+            sample, inputs, make_forward, preprocess, store.batch_size, draw
         )
-        rows += int(kept.sum())
-        if difference > worst:
-            worst, worst_feature = difference, name
+        for name, stored in sample.stored.items():
+            kept = usable[stored.places]
+            difference = row_difference(
+                stored.values[kept], live[name][stored.places[kept]].astype(dtype)
+            )
+            rows += int(kept.sum())
+            if difference > worst:
+                of_view = f"view {view.number} of " if view.number else ""
+                worst, worst_feature = difference, of_view + name
     if worst > PARITY_TOLERANCE[dtype]:
         raise ParityError(
             f"Feature store {store.path}: {worst_feature} of rows that were computed "
-            f"by {_versions(store, sample)} differ by {worst:.2g} from the same rows "
+            f"by {_versions(store, shards)} differ by {worst:.2g} from the same rows "
             f"computed now by {_text(versions)}; {dtype} rows may differ by "
             f"{PARITY_TOLERANCE[dtype]:g} of their largest value. Extract with what "
             "computed them, or extract into another --store-root."
@@ -84,6 +91,7 @@ def _compute(
     make_forward: Callable[[Sequence[str]], Forward],
     preprocess: ImagePreprocess,
     batch_size: int,
+    draw: Draw | None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Returns live rows by feature, [k, ...], and which of them there are, [k]."""
     usable = np.zeros(len(sample.content), bool)
@@ -93,12 +101,13 @@ def _compute(
         make_forward(list(sample.stored)),
         preprocess=preprocess,
         batch_size=batch_size,
+        draw=draw,
     )
     for place, content in enumerate(sample.content):
         outcome = inputs.load(Wanted(content.tobytes(), (preprocess,)))[preprocess]
         if isinstance(outcome, np.ndarray):
             usable[place] = True
-            batches.push(outcome)
+            batches.push(outcome, content.tobytes())
     computed = batches.finish()
     live = {}
     for name, stored in sample.stored.items():
@@ -108,8 +117,8 @@ def _compute(
     return live, usable
 
 
-def _versions(store: FeatureStore, sample: ParitySample) -> str:
-    return " and ".join({_text(store.versions(name)): None for name in sample.shards})
+def _versions(store: FeatureStore, shards: Sequence[str]) -> str:
+    return " and ".join({_text(store.versions(name)): None for name in shards})
 
 
 def _text(versions: Mapping[str, Json]) -> str:

@@ -23,6 +23,7 @@ from tl_pipeline.stages.handover import leave_extracted
 from tl_pipeline.stages.plan import PlanReport, plan
 from tl_pipeline.stages.promote import promote
 from tl_pipeline.stages.train import train
+from tl_pipeline.stages.views import Views, make_views
 
 
 def extract_step(config: Mapping[str, Any], *, wait: bool = True) -> dict[str, Any]:
@@ -75,6 +76,7 @@ def train_step(
       `TrainReport.to_json()`.
     """
     options = make_config(config, where="of this pipeline")
+    views = _make_views(options)
     report = train(
         extracted["store"],
         run_root=Path(options.run.root),
@@ -86,6 +88,7 @@ def train_step(
         baselines=extracted["baselines"],
         shots=options.baselines.shots,
         max_failures=options.data.max_failures,
+        view_recipe=None if views is None else views.text,
         extraction=extracted,
         progress=current_progress(),
         **options.heads.model_dump(exclude={"features"}),
@@ -189,7 +192,13 @@ def _request(options: PipelineConfig) -> dict[str, Any]:
         ),
         "n_train": options.baselines.n_train,
         "n_test": options.baselines.n_test,
+        "views": _make_views(options),
     }
+
+
+def _make_views(options: PipelineConfig) -> Views | None:
+    store = options.store
+    return make_views(store.views, store.augment, store.augment_settings)
 
 
 def _load_data(options: PipelineConfig) -> Dataset:

@@ -27,6 +27,7 @@ from tl_pipeline.stages.extraction import count_changes
 from tl_pipeline.stages.inputs import Inputs
 from tl_pipeline.stages.room import check_room, measure_room
 from tl_pipeline.stages.targets import Target, open_target
+from tl_pipeline.stages.views import Views
 from tl_pipeline.store.history import recorded_rate
 from tl_pipeline.store.plan import Group
 from tl_pipeline.store.space import ShardSpace, measure_shards
@@ -51,6 +52,7 @@ class PlanReport:
       inputs_hashed: Files read for a content digest.
       rows_to_compute: Examples of the first store whose rows are to be computed.
       rows_reused: Examples of it whose rows are there.
+      views_to_compute: Rows of augmented views to be computed beside these.
       stores: The backbone's store, then the baselines': `name`, `store`, `exists`,
         `rows_to_compute`, `features` (each `rows_to_compute`, `rows_reused`, `bytes`),
         `shards`, `shard_rows`, `shard_bytes` (of its first new shard), `bytes` (of all
@@ -75,6 +77,7 @@ class PlanReport:
     inputs_hashed: int
     rows_to_compute: int
     rows_reused: int
+    views_to_compute: int
     stores: tuple[dict[str, Any], ...]
     bytes: int
     disk: dict[str, Any]
@@ -106,6 +109,7 @@ def plan(
     n_test: int = 2000,
     retry_failed: bool = False,
     workers: int | None = None,
+    views: Views | None = None,
     progress: Progress | None = None,
 ) -> PlanReport:
     """Says what `extract` with these arguments would do and take.
@@ -129,7 +133,10 @@ def plan(
     targets = [open_target(backbone, features, examples, **options)]
     targets += [open_target(b.backbone, b.features, part, **options) for b in baselines]
     plans = [target.plan(retry_failed) for target in targets]
-    room = measure_room(targets, plans, root=root, workers=workers)
+    viewed = targets[0].list_views(views)
+    view_plans = [target.plan(retry_failed) for target in viewed]
+    everything, every_plan = [*targets, *viewed], [*plans, *view_plans]
+    room = measure_room(everything, every_plan, root=root, workers=workers)
     warnings = []
     try:
         check_room(room, root=root)
@@ -147,7 +154,7 @@ def plan(
     inputs = Inputs(dataset, items)
     # Where it cannot fit, running it for a moment may be what brings the machine down.
     rate, seconds = (
-        _predict(targets, plans, inputs, workers, progress)
+        _predict(everything, every_plan, inputs, workers, progress)
         if fits
         else ({"source": None, "images_a_second": None, "calibration": None}, None)
     )
@@ -172,14 +179,15 @@ def plan(
         inputs_hashed=contents.hashed,
         rows_to_compute=len(planned),
         rows_reused=len(items) - len(planned) - len(remembered),
+        views_to_compute=sum(len(g.content) for plan in view_plans for g in plan),
         stores=tuple(
             _describe(name, target, plan, space, snapshot_bytes)
             for name, target, plan, space, snapshot_bytes in zip(
                 (backbone.name, *(baseline.name for baseline in baselines)),
                 targets,
                 plans,
-                room.shards,
-                room.snapshots,
+                room.shards[: len(targets)],
+                room.snapshots[: len(targets)],
                 strict=True,
             )
         ),
@@ -246,10 +254,14 @@ def _predict(
     progress: Progress,
 ) -> tuple[dict[str, Any], float | None]:
     """Returns how fast rows come and by whose word, and the seconds they will take."""
+    # A view of an example takes as long as the example does.
+    of_store: dict[Path, tuple[Target, list[Group]]] = {}
+    for target, plan in zip(targets, plans, strict=True):
+        of_store.setdefault(target.store.path, (target, []))[1].extend(plan)
     lacking = [
-        (target, max(plan, key=lambda group: len(group.content)), rows)
-        for target, plan in zip(targets, plans, strict=True)
-        if (rows := sum(len(group.content) for group in plan))
+        (target, max(groups, key=lambda group: len(group.content)), rows)
+        for target, groups in of_store.values()
+        if (rows := sum(len(group.content) for group in groups))
     ]
     rate: dict[str, Any] = dict.fromkeys(("source", "images_a_second", "calibration"))
     if not lacking:

@@ -30,8 +30,8 @@ class Room:
     """What an extraction takes, and what there is, all in bytes.
 
     Attributes:
-      shards: What the shards of each store take, in the order of the stores.
-      snapshots: What the new snapshot of each store takes; 0 where it has it.
+      shards: What the shards of each target take, in the order of the targets.
+      snapshots: What the new snapshot of each takes; 0 where the store has it.
       disk_margin: Kept free beside them.
       disk_free: Free on the disk that holds the stores; a quota may leave less.
       host_bytes: Memory of the rows of a shard and of decoded inputs, at their most;
@@ -62,7 +62,7 @@ def measure_room(
     """Measures what an extraction takes; arithmetic only.
 
     Args:
-      targets: The stores to fill.
+      targets: What to compute.
       plans: What each of them lacks.
       root: The folder of the stores, which may not be there yet.
       workers: Decoding threads; by default one a core.
@@ -76,7 +76,9 @@ def measure_room(
         )
         for target, plan in zip(targets, plans, strict=True)
     )
-    snapshots = tuple(measure_snapshot(t.store, t.examples) for t in targets)
+    snapshots = tuple(
+        0 if t.number else measure_snapshot(t.store, t.examples) for t in targets
+    )
     total = sum(space.bytes for space in shards) + sum(snapshots)
     return Room(
         shards=shards,

@@ -49,6 +49,7 @@ def sweep(
     steps: Steps = STANDARDIZED,
     class_weight: ClassWeight = "none",
     columns: Sequence[np.ndarray] | None = None,
+    views: np.ndarray | None = None,
 ) -> list[Candidate]:
     """Fits a head of each setting on train and scores it where heads are chosen.
 
@@ -65,6 +66,7 @@ def sweep(
       class_weight: `balanced`: every class counts the same.
       columns: Which columns of the rows to keep: of the heads on all of train, and then
         of each fold's, chosen without looking at it; by default all.
+      views: [V, N, ...] float32 augmented views of the N train rows, to train on too.
     """
     train = data.split("train")
     weight = part_weights(train, choosing, class_weight)
@@ -83,9 +85,12 @@ def sweep(
             task=data.task,
             settings=[setting for setting in settings for _ in parts],
             weight=np.tile(weight[parts], (len(settings), 1)),
+            views=_prepare_views(preparation, views),
         )
         for i, one in enumerate(fitted):
             place = i // len(parts), int(parts[i % len(parts)])
+            if views is not None:
+                one = one._replace(settings={**one.settings, "views": len(views)})
             heads[place] = _make_head(data, preparation, one), one.converged
     targets = data.targets[choosing.rows]
     candidates = []
@@ -102,6 +107,15 @@ def sweep(
         converged = all(converged for _, converged in found)
         candidates.append(Candidate(head, scores, outputs, converged))
     return candidates
+
+
+def _prepare_views(
+    preparation: Preparation, views: np.ndarray | None
+) -> np.ndarray | None:
+    """Prepares views as rows are, by what was fitted on plain ones."""
+    if views is None:
+        return None
+    return np.stack([apply_preparation(preparation, view) for view in views])
 
 
 def part_weights(

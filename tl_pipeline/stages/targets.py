@@ -1,4 +1,4 @@
-"""A target: one store that an extraction fills, and what fills it."""
+"""A target: rows of one view that an extraction puts into a store, and their maker."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,13 @@ from tl_pipeline.backbones.features import feature_shape, resolve_features
 from tl_pipeline.data.preprocessing import preprocessing_fingerprint
 from tl_pipeline.digest import Json
 from tl_pipeline.examples import Examples
-from tl_pipeline.spec import FeatureSpec
+from tl_pipeline.spec import PLAIN, FeatureSpec, View
 from tl_pipeline.stages.backbones import Backbone
 from tl_pipeline.stages.inputs import Inputs
-from tl_pipeline.stages.lanes import Lane
+from tl_pipeline.stages.lanes import Draw, Lane
 from tl_pipeline.stages.parity import check_parity
 from tl_pipeline.stages.provenance import describe_versions
+from tl_pipeline.stages.views import Views, make_drawer, take_train
 from tl_pipeline.store.merge import Merged
 from tl_pipeline.store.plan import Group
 from tl_pipeline.store.schema import FeatureInfo
@@ -24,7 +25,7 @@ from tl_pipeline.store.store import FeatureStore
 
 @dataclasses.dataclass
 class Target:
-    """One store of an extraction.
+    """Rows of one view that an extraction puts into a store.
 
     Attributes:
       backbone: What computes its rows.
@@ -36,6 +37,8 @@ class Target:
       lanes: What was computed so far.
       merged: What became of small shards.
       parity: The record of the last live check.
+      views: The augmented views that this is one of; None of a plain one.
+      number: Which of them; 0 is the plain one.
     """
 
     backbone: Backbone
@@ -47,6 +50,13 @@ class Target:
     lanes: list[Lane] = dataclasses.field(default_factory=list)
     merged: Merged = Merged(0, 0)
     parity: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+    views: Views | None = None
+    number: int = 0
+
+    @property
+    def view(self) -> View:
+        """The view of its rows."""
+        return PLAIN if self.views is None else self.views.view(self.number)
 
     @property
     def computed(self) -> int:
@@ -57,10 +67,26 @@ class Target:
         """Makes the store, unless it is there."""
         self.store = make_store(self.store)
 
+    def list_views(self, views: Views | None) -> list["Target"]:
+        """Returns a target of each view of the training examples, in the same store."""
+        if views is None:
+            return []
+        part = take_train(self.examples)
+        return [
+            dataclasses.replace(
+                self, examples=part, lanes=[], views=views, number=number
+            )
+            for number in range(1, views.count + 1)
+        ]
+
     def plan(self, retry_failed: bool) -> list[Group]:
         """Returns the rows that are missing."""
-        content = self.examples.content
-        return self.store.plan(content, self.features, retry_failed=retry_failed)
+        return self.store.plan(
+            self.examples.content,
+            self.features,
+            view=self.view,
+            retry_failed=retry_failed,
+        )
 
     def open_lane(self, group: Group, inputs: Inputs) -> Lane:
         """Opens the lane that computes a group of missing rows."""
@@ -71,18 +97,28 @@ class Target:
             preprocess=self.backbone.preprocess,
             versions=self.versions,
             name_of=lambda content: inputs.ids(content)[0],
+            draw=self._make_drawer(),
         )
         self.lanes.append(lane)
         return lane
 
-    def check_parity(self, inputs: Inputs) -> Mapping[str, Json]:
-        """Compares committed rows with live ones; see `check_parity`."""
+    def check_parity(
+        self, inputs: Inputs, viewed: Sequence["Target"] = ()
+    ) -> Mapping[str, Json]:
+        """Compares committed rows with live ones; see `check_parity`.
+
+        Args:
+          inputs: The dataset.
+          viewed: Of the views of the same store, the first and the last are compared.
+        """
+        kinds = [self, *viewed[:1], *viewed[1:][-1:]]
         self.parity = check_parity(
             self.store,
             inputs,
             make_forward=self.backbone.make_forward,
             preprocess=self.backbone.preprocess,
             versions=self.versions,
+            draws={kind.view: kind._make_drawer() for kind in kinds},
         )
         return self.parity
 
@@ -90,7 +126,7 @@ class Target:
         """Merges the small shards of many extractions."""
         self.merged = self.store.merge()
 
-    def record_extraction(self, seconds: float, source: str) -> None:
+    def record_extraction(self, rows: int, seconds: float, source: str) -> None:
         """Keeps in the store's history how fast rows were computed, and of what."""
         self.store.record_extraction(
             {
@@ -98,13 +134,18 @@ class Target:
                 "source": source,
                 "snapshot": self.examples.digest,
                 "examples": len(self.examples),
-                "rows_computed": self.computed,
+                "rows_computed": rows,
                 "seconds": seconds,
                 "weights": self.backbone.weights,
                 "weights_origin": dict(self.backbone.weights_origin),
                 "versions": dict(self.versions),
             }
         )
+
+    def _make_drawer(self) -> Draw | None:
+        if self.views is None:
+            return None
+        return make_drawer(self.views, self.number, self.backbone.preprocess)
 
 
 def make_spec(backbone: Backbone, *, store_dtype: str) -> FeatureSpec:

@@ -12,6 +12,7 @@ from tl_pipeline.errors import ParityError, RequestError
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.runs.run import Run, find_run, run_identity
 from tl_pipeline.spec import is_declared
+from tl_pipeline.stages.cached_views import choose_views
 from tl_pipeline.stages.joined import ALL, JOIN, expand_name, split_name
 from tl_pipeline.stages.labels import Columns
 from tl_pipeline.stages.matching import takes
@@ -87,6 +88,7 @@ def train(
     baselines: Sequence[Mapping[str, Any]] = (),
     shots: Sequence[int] = (5,),
     max_failures: float = 0.01,
+    view_recipe: str | None = None,
     extraction: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     **heads: Any,
@@ -110,6 +112,8 @@ def train(
       baselines: Each `{name, store, digest, snapshot, features}`, from `extract`.
       shots: Examples a class at which to compare with baselines, beside all.
       max_failures: Share of the snapshot's examples that may lack a row.
+      view_recipe: By which recipe augmented views are trained on too, as the store
+        has it; by default the one by which it last got some.
       extraction: What `extract` reported, for the run's report.
       progress: What to tell as it goes on.
       **heads: Keys of `[heads]` in a pipeline.toml, such as `kinds=["linear"]`,
@@ -144,12 +148,14 @@ def train(
             "more of them, or leave select_features out."
         )
     columns = Columns(tuple(target), weight, tuple(slices))
+    views = choose_views(opened, names, options.views, view_recipe)
     asked: dict[str, Json] = {
         "version": package_version(),
         "spec": opened.digest,
         "snapshot": examples.digest,
         "features": list(names),
         "heads": options.to_json(),
+        "views": None if views is None else views._asdict(),
         "columns": dataclasses.asdict(columns),
         "shots": list(shots) if baselines else [],
         "baselines": [
@@ -183,6 +189,7 @@ def train(
             baselines=baselines,
             shots=shots,
             max_failures=max_failures,
+            views=views,
             extraction=extraction,
             progress=progress,
         )

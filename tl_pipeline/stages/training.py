@@ -17,6 +17,7 @@ from tl_pipeline.progress import Progress
 from tl_pipeline.reporting.html import make_report
 from tl_pipeline.runs.predictions import Predictions
 from tl_pipeline.runs.run import Run, write_run
+from tl_pipeline.stages.cached_views import CachedViews
 from tl_pipeline.stages.choosing import Choosing
 from tl_pipeline.stages.comparison import compare_baselines
 from tl_pipeline.stages.contest import enter_candidates
@@ -47,6 +48,7 @@ def run_training(
     baselines: Sequence[Mapping[str, Any]],
     shots: Sequence[int],
     max_failures: float,
+    views: CachedViews | None,
     extraction: Mapping[str, Any] | None,
     progress: Progress,
 ) -> Run:
@@ -61,6 +63,7 @@ def run_training(
         labels=labels,
         heads=heads,
         max_failures=max_failures,
+        views=views,
         progress=progress,
     )
     if heads.ensemble:
