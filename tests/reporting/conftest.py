@@ -18,6 +18,7 @@ def extraction() -> dict[str, Any]:
         "examples": 398,
         "rows_reused": 380,
         "rows_computed": 12,
+        "views_computed": 96,
         "shards_merged": 34,
         "duplicates": 2,
         "failures": [

@@ -13,6 +13,7 @@ def test_an_extraction_is_told_with_what_was_odd(summary: dict[str, Any]):
         "Extracted pool of insects, 398 examples: reused 380, computed 12, "
         "duplicate 2, failed 4, saved about 41 min; took 1.2 s."
     )
+    assert "  augmented views of training examples: computed 96" in lines
     assert "  baseline pixels: computed 12" in lines
     assert "  live check: 8 rows, largest difference 1.5e-07 of 0.0001 allowed" in lines
     assert "  merged 34 small shards" in lines
