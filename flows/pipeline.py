@@ -12,12 +12,14 @@ from prefect.states import Completed
 from flows.steps import (
     WhenBusy,
     call_webhook,
+    drop_old,
     extract_features,
     finetune_backbone,
     promote_head,
     run_script,
     tell,
     train_heads,
+    watch_examples,
 )
 from tl_pipeline.config import PipelineConfig
 from tl_pipeline.stages.pipeline import summarize
@@ -51,10 +53,13 @@ def pipeline(
     extracted = extract_features.with_options(retries=retries)(plain, when_busy)
     if isinstance(extracted, State):
         return Completed(name=extracted.name, message=extracted.message)
+    drift = watch_examples(plain, extracted)
     trained = train_heads.with_options(retries=retries)(plain, extracted)
     finetuned = finetune_backbone(plain, trained) if config.finetune.enabled else None
-    promotion = promote_head(plain, finetuned or trained)
-    return tell(summarize(extracted, trained, finetuned, promotion))
+    promotion = promote_head(plain, finetuned or trained, drift)
+    retained = drop_old(plain, extracted, when_busy)
+    found = extracted, trained, finetuned, promotion, drift, retained
+    return tell(summarize(*found))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 
 from flows.extract import extraction
+from flows.finetune import finetuning
 from flows.pipeline import pipeline
 from flows.train import training
 from tl_pipeline.config import PipelineConfig
@@ -30,6 +31,7 @@ FLOWS: dict[str, tuple[Flow[..., Any], dict[str, Any]]] = {
     "all": (pipeline, {"when_busy": "skip"}),
     "extract": (extraction, {"when_busy": "skip"}),
     "train": (training, {}),
+    "finetune": (finetuning, {}),
 }
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cron": Cron,

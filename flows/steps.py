@@ -5,6 +5,7 @@ cache. The run of each task is named after what it works on.
 """
 
 import argparse
+import base64
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -12,7 +13,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prefect import Flow, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
+from prefect.assets import Asset, AssetProperties, materialize
 from prefect.blocks.webhook import Webhook
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
@@ -32,8 +39,11 @@ from tl_pipeline.stages.pipeline import (
     extract_step,
     finetune_step,
     promote_step,
+    retain_step,
     train_step,
+    watch_step,
 )
+from tl_pipeline.stages.run_picture import draw_run
 
 PAST = {"promote": "promoted", "hold": "held"}
 WhenBusy = Literal["wait", "fail", "skip"]
@@ -73,6 +83,21 @@ def extract_features(
 @task(
     cache_policy=NO_CACHE,
     persist_result=False,
+    task_run_name="watch new examples of {extracted[dataset]}",
+)
+def watch_examples(
+    config: dict[str, Any], extracted: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Tests whether new examples look like those that the head in use knows."""
+    found = watch_step(config, extracted)
+    if found and found["differ"]:
+        _emit("drift.seen", extracted["dataset"], found)
+    return found
+
+
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
     task_run_name="train heads on {extracted[dataset]}",
     retry_delay_seconds=exponential_backoff(backoff_factor=10),
     retry_jitter_factor=0.5,
@@ -101,10 +126,27 @@ def finetune_backbone(
     task_run_name="promote or hold {trained[dataset]}",
 )
 def promote_head(
-    config: dict[str, Any], trained: dict[str, Any]
+    config: dict[str, Any],
+    trained: dict[str, Any],
+    drift: dict[str, Any] | None = None,
 ) -> dict[str, Any] | None:
     """Puts the new head in use, or keeps the one that is."""
-    return promote_step(config, trained)
+    return promote_step(config, trained, drift)
+
+
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    task_run_name="drop what is no longer kept of {extracted[dataset]}",
+)
+def drop_old(
+    config: dict[str, Any], extracted: dict[str, Any], when_busy: WhenBusy = "wait"
+) -> dict[str, Any] | None:
+    """Drops old snapshots and runs; where a store is busy, another night does."""
+    try:
+        return retain_step(config, extracted, wait=when_busy == "wait")
+    except StoreLockedError:
+        return None
 
 
 async def call_webhook(
@@ -142,8 +184,21 @@ def tell(summary: Mapping[str, Any]) -> State[Any]:
     create_table_artifact(
         trained["candidates"], key="heads", description="The heads that were compared"
     )
-    if promotion and not _is_unchanged(summary):
-        _announce(trained["dataset"], promotion)
+    create_link_artifact(
+        Path(trained["report"]).resolve().as_uri(),
+        link_text="report.html",
+        key="report",
+        description="The report, on the machine that wrote it",
+    )
+    picture = draw_run(trained["run"])
+    if picture is not None:
+        url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
+        create_image_artifact(url, key="confusion", description="Confusions on test")
+    if not _is_unchanged(summary):
+        _record_lineage(summary)
+        if promotion:
+            event = f"head.{PAST[promotion['verdict']]}"
+            _emit(event, trained["dataset"], promotion)
     name, message = _end(summary)
     return Completed(name=name, message=message, data=summary)
 
@@ -164,16 +219,46 @@ def _end(summary: Mapping[str, Any]) -> tuple[str, str]:
     return PAST[promotion["verdict"]].capitalize(), promotion["sentence"]
 
 
-def _announce(dataset: str, promotion: Mapping[str, Any]) -> None:
-    """Emits an event that automations can wait for."""
+def _emit(what: str, dataset: str, payload: Mapping[str, Any]) -> None:
+    """Emits an event that automations can wait for: `tl-pipeline.head.promoted`."""
     emit_event(
-        f"tl-pipeline.head.{PAST[promotion['verdict']]}",
+        f"tl-pipeline.{what}",
         resource={
             "prefect.resource.id": f"tl-pipeline.head.{dataset}",
             "prefect.resource.name": dataset,
         },
-        payload=dict(promotion),
+        payload=dict(payload),
     )
+
+
+def _record_lineage(summary: Mapping[str, Any]) -> None:
+    """Materializes the store, and the run's head that came of it, as assets."""
+    trained = summary["train"]
+    store, head = (
+        Asset(
+            key=Path(trained[kind]).resolve().as_uri(),
+            properties=AssetProperties(name=Path(trained[kind]).name, description=what),
+        )
+        for kind, what in (("store", "Feature store"), ("run", "Head and its run"))
+    )
+    facts = {"examples": summary["extract"]["examples"]}
+    _materialize(store, facts, [])
+    scores = {name: found["value"] for name, found in trained["test"].items()}
+    _materialize(head, scores, [store])
+
+
+def _materialize(asset: Asset, facts: dict[str, Any], of: list[Asset]) -> None:
+    @materialize(
+        asset,
+        asset_deps=of,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        name="record lineage",
+    )
+    def record() -> None:
+        asset.add_metadata(facts)
+
+    record()
 
 
 def run_script(flow: Callable[..., Any], name: str) -> None:

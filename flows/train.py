@@ -7,7 +7,14 @@ from typing import Any
 
 from prefect import flow
 
-from flows.steps import call_webhook, promote_head, run_script, tell, train_heads
+from flows.steps import (
+    call_webhook,
+    promote_head,
+    run_script,
+    tell,
+    train_heads,
+    watch_examples,
+)
 from tl_pipeline.config import PipelineConfig
 from tl_pipeline.stages.handover import find_extracted
 from tl_pipeline.stages.pipeline import summarize
@@ -37,9 +44,10 @@ def training(config: PipelineConfig, retries: int = 0) -> Any:
     """
     plain = config.to_json()
     extracted = find_extracted(config)
+    drift = watch_examples(plain, extracted)
     trained = train_heads.with_options(retries=retries)(plain, extracted)
-    promotion = promote_head(plain, trained)
-    return tell(summarize(extracted, trained, None, promotion))
+    promotion = promote_head(plain, trained, drift)
+    return tell(summarize(extracted, trained, None, promotion, drift))
 
 
 if __name__ == "__main__":

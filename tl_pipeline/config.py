@@ -123,6 +123,20 @@ class BaselinesConfig(Section):
     n_test: int = Field(2000, ge=1, description="likewise, of val and of test each")
 
 
+class DriftConfig(Section):
+    """What becomes of a night whose new examples look unlike the older ones."""
+
+    action: Literal["none", "warn", "hold", "fail"] = Field(
+        "warn", description="none: not tested; warn, hold the head in use, or fail"
+    )
+    alpha: float = Field(
+        0.01,
+        gt=0,
+        lt=1,
+        description="chance of a false alarm, each night with new ones",
+    )
+
+
 class PromotionConfig(Section):
     """When a new head takes the place of the one in use."""
 
@@ -135,6 +149,17 @@ class PromotionConfig(Section):
     )
     max_slice_loss: float = Field(
         5.0, ge=0, description="points that it may lose on a group of 20 or more"
+    )
+
+
+class RetentionConfig(Section):
+    """What a run drops at its end."""
+
+    snapshots: int = Field(
+        0, ge=0, description="kept of each dataset in a store, with rows; 0: all"
+    )
+    runs: int = Field(
+        0, ge=0, description="kept beside the one in use and the last; 0: all"
     )
 
 
@@ -156,7 +181,9 @@ class PipelineConfig(Section):
     heads: HeadsConfig = HeadsConfig()  # pyright: ignore[reportCallIssue]
     baselines: BaselinesConfig = BaselinesConfig()  # pyright: ignore[reportCallIssue]
     finetune: FinetuneConfig = FinetuneConfig()  # pyright: ignore[reportCallIssue]
+    drift: DriftConfig = DriftConfig()  # pyright: ignore[reportCallIssue]
     promotion: PromotionConfig = PromotionConfig()  # pyright: ignore[reportCallIssue]
+    retention: RetentionConfig = RetentionConfig()  # pyright: ignore[reportCallIssue]
     run: RunConfig = RunConfig()  # pyright: ignore[reportCallIssue]
 
     def to_json(self) -> dict[str, Json]:

@@ -17,6 +17,7 @@
         ├── RoomError             work that does not fit on the disk or in memory
         ├── ParityError           stored rows differ from rows computed now
         ├── TooManyFailuresError  more examples failed than the config allows
+        ├── DriftError            new examples that look unlike the older ones
         └── TrainingError         a training that ended in non-finite numbers
 
 Every message has three parts: what was asked, what was found, what to do.
@@ -106,6 +107,10 @@ class UnsoundWeightsError(FailedError):
 
 class TooManyFailuresError(FailedError):
     """More examples failed than the configuration allows."""
+
+
+class DriftError(FailedError):
+    """New examples look unlike the older ones, where a run is to fail then."""
 
 
 class TrainingError(FailedError):

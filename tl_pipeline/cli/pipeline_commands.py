@@ -123,6 +123,8 @@ def run(
     options = load_config(config)
     summary: dict[str, Any] = run_engine(engine, options, console.progress(), wait=wait)
     console.say(*describe_extract(summary["extract"]), "")
+    if summary["drift"]:
+        console.say(f"{summary['drift']['sentence']}.", "")
     console.say(*describe_train(summary["train"]))
     if summary["finetune"]:
         console.say("", *describe_finetune(summary["finetune"]))

@@ -15,7 +15,7 @@ from tl_pipeline.errors import RequestError
 def schedule(
     config: Path = Path("pipeline.toml"),
     *,
-    stage: Literal["all", "extract", "train"] = "all",
+    stage: Literal["all", "extract", "train", "finetune"] = "all",
     cron: str | None = None,
     interval: float | None = None,
     rrule: str | None = None,
@@ -32,7 +32,7 @@ def schedule(
 
     Args:
       config: The pipeline.toml, as it is now; schedule again when it has changed.
-      stage: all of it; or extract or train alone, each for a pool of its own.
+      stage: all of it; or extract, train or finetune alone, for a pool of its own.
       cron: A cron line: "0 3 * * *" is every night at three.
       interval: Seconds from one run to the next.
       rrule: A recurrence rule of iCalendar: "FREQ=WEEKLY;BYDAY=SU".

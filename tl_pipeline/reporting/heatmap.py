@@ -10,7 +10,12 @@ FORMATS = (".png", ".svg")
 
 
 def draw_heatmap(
-    matrix: np.ndarray, names: Sequence[str], *, title: str, format: str
+    matrix: np.ndarray,
+    names: Sequence[str],
+    *,
+    title: str,
+    format: str,
+    axes: tuple[str, str] = ("asked", "answers given"),
 ) -> bytes:
     """Draws how much each row tells of each column; the same bytes each time.
 
@@ -19,6 +24,7 @@ def draw_heatmap(
       names: K names.
       title: What is shown.
       format: One of `FORMATS`.
+      axes: What stands below columns, and beside rows.
 
     Returns:
       A PNG or SVG file's bytes.
@@ -34,8 +40,8 @@ def draw_heatmap(
         plot.imshow(matrix, cmap="Blues", vmin=0, vmax=1)
         plot.set_xticks(range(len(names)), names, rotation=45, ha="right")
         plot.set_yticks(range(len(names)), names)
-        plot.set_xlabel("asked")
-        plot.set_ylabel("answers given")
+        plot.set_xlabel(axes[0])
+        plot.set_ylabel(axes[1])
         plot.set_title(title, fontsize=9)
         for (i, j), value in np.ndenumerate(matrix):
             color = "white" if value > 0.6 else "black"

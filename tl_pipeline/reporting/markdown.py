@@ -20,6 +20,7 @@ def make_markdown(summary: Mapping[str, Any]) -> str:
         f"# {_text(extracted['dataset'])}",
         _text(title),
         f"Extraction: {describe_reuse(extracted)}.",
+        *_changes(summary),
         _table(
             [
                 {"metric": name, "test": describe_interval(metric)}
@@ -36,6 +37,23 @@ def make_markdown(summary: Mapping[str, Any]) -> str:
         parts.append(_table(failed[:20]))
     parts.append(f"Store `{extracted['store']}`, run `{trained['run']}`.")
     return "\n\n".join(parts)
+
+
+def _changes(summary: Mapping[str, Any]) -> list[str]:
+    """Says what has changed since the last run, and what was dropped."""
+    changes, drift = summary["extract"]["changes"], summary["drift"]
+    found = []
+    if changes is not None:
+        changed = [f"{n:,} {kind}" for kind, n in changes.items() if n]
+        found.append(f"Since the last run: {', '.join(changed) or 'nothing changed'}.")
+    if drift:
+        found.append(_text(f"{drift['sentence']}."))
+    if retained := summary["retention"]:
+        found.append(
+            f"Dropped {retained['snapshots']:,} snapshots, {retained['rows']:,} rows "
+            f"and {len(retained['runs']):,} runs."
+        )
+    return found
 
 
 def _table(rows: Sequence[Mapping[str, object]]) -> str:

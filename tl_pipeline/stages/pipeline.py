@@ -22,8 +22,10 @@ from tl_pipeline.stages.finetune import finetune
 from tl_pipeline.stages.handover import leave_extracted
 from tl_pipeline.stages.plan import PlanReport, plan
 from tl_pipeline.stages.promote import promote
+from tl_pipeline.stages.retention import retain
 from tl_pipeline.stages.train import train
 from tl_pipeline.stages.views import Views, make_views
+from tl_pipeline.stages.watch import check_drift, watch
 
 
 def extract_step(config: Mapping[str, Any], *, wait: bool = True) -> dict[str, Any]:
@@ -61,6 +63,33 @@ def plan_step(
         workers=workers,
         progress=progress,
     )
+
+
+def watch_step(
+    config: Mapping[str, Any], extracted: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """Tests whether new examples look like those of the head in use; see `watch`.
+
+    Args:
+      config: `PipelineConfig.to_json()`.
+      extracted: What `extract_step` returned.
+
+    Raises:
+      DriftError: They do not, and `[drift] action` is fail.
+    """
+    options = make_config(config, where="of this pipeline")
+    if options.drift.action == "none":
+        return None
+    found = watch(
+        extracted["store"],
+        snapshot=extracted["snapshot"],
+        dataset=extracted["dataset"],
+        features=options.backbone.features,
+        run_root=options.run.root,
+        alpha=options.drift.alpha,
+    )
+    check_drift(found, options.drift.action)
+    return found
 
 
 def train_step(
@@ -123,26 +152,59 @@ def finetune_step(
 
 
 def promote_step(
-    config: Mapping[str, Any], trained: Mapping[str, Any]
+    config: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    drift: Mapping[str, Any] | None = None,
 ) -> dict[str, Any] | None:
     """Promotes what a step before found, or holds it back; see `promote`.
 
     Args:
       config: `PipelineConfig.to_json()`.
       trained: What `train_step` or `finetune_step` returned.
+      drift: What `watch_step` returned.
 
     Returns:
       `PromotionReport.to_json()`; None where `[promotion] enabled` is false.
     """
-    options = make_config(config, where="of this pipeline").promotion
-    if not options.enabled:
+    options = make_config(config, where="of this pipeline")
+    asked = options.promotion
+    if not asked.enabled:
         return None
     rules = Rules(
-        alpha=options.alpha,
-        min_gain=options.min_gain,
-        max_slice_loss=options.max_slice_loss,
+        alpha=asked.alpha,
+        min_gain=asked.min_gain,
+        max_slice_loss=asked.max_slice_loss,
     )
-    return promote(trained["run"], trained["store"], rules=rules).to_json()
+    holds = drift and drift["differ"] and options.drift.action == "hold"
+    hold = drift["sentence"] if drift and holds else ""
+    return promote(trained["run"], trained["store"], rules=rules, hold=hold).to_json()
+
+
+def retain_step(
+    config: Mapping[str, Any], extracted: Mapping[str, Any], *, wait: bool = True
+) -> dict[str, Any] | None:
+    """Drops what `[retention]` no longer keeps; see `retain`.
+
+    Args:
+      config: `PipelineConfig.to_json()`.
+      extracted: What `extract_step` returned.
+      wait: Whether to wait for another process that writes one of the stores.
+
+    Returns:
+      `Retained.to_json()`; None where everything is kept.
+    """
+    options = make_config(config, where="of this pipeline")
+    if not (options.retention.snapshots or options.retention.runs):
+        return None
+    stores = [extracted["store"], *(one["store"] for one in extracted["baselines"])]
+    return retain(
+        stores,
+        options.run.root,
+        extracted["dataset"],
+        n_snapshots=options.retention.snapshots,
+        n_runs=options.retention.runs,
+        wait=wait,
+    ).to_json()
 
 
 def summarize(
@@ -150,6 +212,8 @@ def summarize(
     trained: Mapping[str, Any],
     finetuned: Mapping[str, Any] | None,
     promotion: Mapping[str, Any] | None,
+    drift: Mapping[str, Any] | None = None,
+    retained: Mapping[str, Any] | None = None,
 ) -> dict[str, Json]:
     """Joins what the steps returned into what `run` reports."""
     return {
@@ -158,6 +222,8 @@ def summarize(
         "finetune": finetuned,
         "transfer": trained["transfer"],
         "promotion": promotion,
+        "drift": drift,
+        "retention": retained,
     }
 
 
@@ -165,10 +231,12 @@ def run_local(config: PipelineConfig, *, wait: bool = True) -> dict[str, Json]:
     """Runs the pipeline in this process, without Prefect; `wait` as `extract_step`."""
     plain = config.to_json()
     extracted = extract_step(plain, wait=wait)
+    drift = watch_step(plain, extracted)
     trained = train_step(plain, extracted)
     finetuned = finetune_step(plain, trained)
-    promotion = promote_step(plain, finetuned or trained)
-    return summarize(extracted, trained, finetuned, promotion)
+    promotion = promote_step(plain, finetuned or trained, drift)
+    retained = retain_step(plain, extracted, wait=wait)
+    return summarize(extracted, trained, finetuned, promotion, drift, retained)
 
 
 def _request(options: PipelineConfig) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class PromotionReport:
     Attributes:
       verdict: `promote` or `hold`.
       reason: Why: `first`, `gain`; `unchanged`, `same_head`, `rolled_back`, `classes`,
-        `no_common`, `no_gain`, `noise`, `small_gain`, `slice`.
+        `drift`, `no_common`, `no_gain`, `noise`, `small_gain`, `slice`.
       sentence: What a person can repeat.
       current: The folder of the run in use from here on.
       previous: The folder of the run to which `rollback` would return.
@@ -69,7 +69,11 @@ class PromotionReport:
 
 
 def promote(
-    run: str | Path, store: str | Path, *, rules: Rules | None = None
+    run: str | Path,
+    store: str | Path,
+    *,
+    rules: Rules | None = None,
+    hold: str = "",
 ) -> PromotionReport:
     """Promotes a run to the one in use, or holds it back.
 
@@ -81,6 +85,7 @@ def promote(
       run: The new run's folder; the file that says which run is in use lies beside it.
       store: The store that it was trained on, as it is today.
       rules: What a promotion takes.
+      hold: Why the head in use stays in any case, a sentence; "": no such reason.
 
     Raises:
       NotFoundError: There is no such run, store or snapshot.
@@ -97,6 +102,8 @@ def promote(
         if current is None:
             sentence = "Promote: the first head of this dataset"
             report = _without_look("first", sentence, rules)
+        elif hold and new.identity != current.now.identity:
+            report = _without_look("drift", f"Hold: {hold}", rules)
         else:
             report = _decide(new, current, store, ledger, rules)
         if report.verdict == "promote":
