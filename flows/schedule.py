@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import yaml
 from prefect import Flow, serve
 from prefect.client.schemas.objects import (
     ConcurrencyLimitConfig,
@@ -51,6 +53,7 @@ def deploy(
     paused: bool,
     retries: int,
     work_pool: str | None,
+    file: Path | None = None,
 ) -> None:
     """Creates or updates a deployment; without a pool, serves it until it is stopped.
 
@@ -68,12 +71,13 @@ def deploy(
       paused: Whether the schedule begins paused.
       retries: As for `pipeline`.
       work_pool: A process work pool whose workers run it.
+      file: Where to write it instead, for `prefect deploy`.
 
     Raises:
       RequestError: No server is configured, the schedule is none, or there is no such
         work pool.
     """
-    if PREFECT_API_URL.value() is None:
+    if file is None and PREFECT_API_URL.value() is None:
         raise RequestError(
             "Asked for a schedule: no Prefect server is configured, and a temporary "
             "one would end with this command. Start one with `prefect server start "
@@ -96,6 +100,9 @@ def deploy(
             f"Asked for a schedule with {kind} {when!r} (time zone {timezone}): "
             f"{shorten(error)}."
         ) from error
+    if file is not None:
+        _write(file, deployment, kind)
+        return
     if work_pool is None:
         serve(deployment, pause_on_shutdown=False, print_starting_message=False)
         return
@@ -106,3 +113,34 @@ def deploy(
             f"Asked to deploy to the work pool {work_pool!r}: {shorten(error)} Make it "
             f"with `prefect work-pool create {work_pool} --type process`."
         ) from error
+
+
+def _write(file: Path, deployment: RunnerDeployment, kind: str) -> None:
+    """Writes a deployment as Prefect's projects have it, a `prefect.yaml`."""
+    (made,) = deployment.schedules or []
+    schedule = made.schedule.model_dump(mode="json", exclude_none=True)
+    times = {kind: schedule[kind], "active": made.active}
+    if "timezone" in schedule:
+        times["timezone"] = schedule["timezone"]
+    limit = ONE_AT_A_TIME.model_dump(mode="json", exclude_none=True)
+    about = {
+        "name": deployment.name,
+        "entrypoint": deployment.entrypoint,
+        "schedules": [times],
+        "concurrency_limit": limit,
+        "parameters": deployment.parameters,
+        "work_pool": {
+            "name": deployment.work_pool_name,
+            "job_variables": deployment.job_variables,
+        },
+    }
+    text = yaml.safe_dump({"deployments": [about]}, sort_keys=False)
+    try:
+        with file.open("x") as stream:
+            stream.write(
+                "# prefect deploy --all --prefect-file " + file.name + "\n" + text
+            )
+    except FileExistsError:
+        raise RequestError(
+            f"Asked to write {file}: it exists. Name another file, or remove it."
+        ) from None

@@ -2,9 +2,35 @@
 
 import json
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+
+def lineage(server: Any, root: Path) -> dict[tuple[str, str], float]:
+    """Returns each asset under a root, and what it came of, with a fact of it."""
+    found: dict[tuple[str, str], float] = {}
+    deadline = time.monotonic() + 60
+    while len(found) < 2 and time.monotonic() < deadline:  # events come by and by
+        events = server.post(
+            "/events/filter",
+            filter={"event": {"prefix": ["prefect.asset.materialization.succeeded"]}},
+        )["events"]
+        for event in events:
+            key = event["resource"]["prefect.resource.id"]
+            if not key.startswith((root / "").as_uri()):
+                continue
+            of = [
+                one["prefect.resource.id"]
+                for one in event["related"]
+                if one["prefect.resource.role"] == "asset"
+            ]
+            facts = event["payload"]
+            kinds = tuple(Path(one).parent.name for one in (key, *(of or [""])))
+            found[kinds] = facts.get("examples", facts.get("accuracy"))
+        time.sleep(1)
+    return found
 
 
 def test_flow_script_and_local_engine_give_the_same_digests_and_run(
@@ -42,10 +68,17 @@ def test_flow_script_and_local_engine_give_the_same_digests_and_run(
     made = {one["id"] for one in runs}
     artifacts = server.post("/artifacts/filter")
     artifacts = [one for one in artifacts if one["flow_run_id"] in made]
-    by_type = {one["type"]: one["data"] for one in artifacts}
-    assert len(artifacts) == 4 and by_type.keys() == {"markdown", "table"}
-    assert "accuracy" in by_type["markdown"]
-    assert [row["l2"] for row in json.loads(by_type["table"])] == [0.01, 0.1]
+    by_key = {one["key"]: one["data"] for one in artifacts}
+    assert len(artifacts) == 8
+    assert by_key.keys() == {"run", "heads", "report", "confusion"}
+    assert "accuracy" in by_key["run"]
+    assert [row["l2"] for row in json.loads(by_key["heads"])] == [0.01, 0.1]
+    assert by_key["confusion"].startswith("data:image/png;base64,iVBOR")
+    assert "file:///" in by_key["report"] and "report.html" in by_key["report"]
+    assert lineage(server, tmp_path / "a") == {
+        ("stores", ""): 896,
+        ("runs", "stores"): summaries[0]["train"]["test"]["accuracy"]["value"],
+    }
 
 
 def test_a_failing_flow_says_why_in_one_message_and_fails_in_the_server(

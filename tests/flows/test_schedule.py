@@ -121,6 +121,42 @@ def test_a_worker_of_a_pool_runs_what_was_deployed_to_it(
     assert run["state_name"] == "Promoted"
 
 
+def test_a_project_file_deploys_what_was_written_into_it(
+    server: Any, make_config: Callable[[str], str], tmp_path: Path
+):
+    path, file = make_config("project"), tmp_path / "prefect.yaml"
+    asked = ["tl_pipeline.cli", "schedule", path, "--cron", "0 3 * * *", "--pause"]
+    asked += ["--timezone", "Europe/Berlin", "--name", "written", "--yaml", str(file)]
+    refused = server.run(*asked)
+    assert refused.returncode == 2 and "--work-pool" in refused.stderr
+    made = server.run("prefect", "work-pool", "create", "files", "--type", "process")
+    assert made.returncode == 0, made.stderr
+    written = server.run(*asked, "--work-pool", "files")
+    assert written.returncode == 0 and "prefect deploy --all" in written.stdout
+    again = server.run(*asked, "--work-pool", "files")
+    assert again.returncode == 2 and "it exists" in again.stderr
+    deployed = server.run(
+        *("prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file))
+    )
+    assert deployed.returncode == 0, deployed.stdout + deployed.stderr
+    (deployment,) = [
+        one for one in server.post("/deployments/filter") if one["name"] == "written"
+    ]
+    (schedule,) = deployment["schedules"]
+    assert schedule["schedule"]["cron"] == "0 3 * * *" and not schedule["active"]
+    assert schedule["schedule"]["timezone"] == "Europe/Berlin"
+    assert deployment["parameters"]["when_busy"] == "skip"
+    assert deployment["global_concurrency_limit"]["limit"] == 1
+    worker = server.start("prefect", "worker", "start", "--pool", "files")
+    try:
+        begun = server.run("prefect", "deployment", "run", "tl-pipeline/written")
+        assert begun.returncode == 0, begun.stderr
+        (run,) = wait_for_states(server, "written", 1)
+    finally:
+        stop(worker)
+    assert run["state_name"] == "Promoted"
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

@@ -47,6 +47,32 @@ def test_stages_run_apart_and_training_needs_no_data(
     assert (found["run"], found["reused"]) == (summary["train"]["run"], True)
 
 
+def test_a_backbone_is_fine_tuned_on_a_schedule_of_its_own(
+    server: Any, make_config: Callable[[str], str]
+):
+    path = make_config("tuned")
+    config = Path(path)
+    text = config.read_text().replace('"pixels"', '"digits_cnn"')
+    config.write_text(
+        text + '[baselines]\nnames = []\n[finetune]\nunfreeze = ["stage2"]\n'
+        'ways = ["split"]\nepochs = 1\n'
+    )
+    extracted = server.run("flows.extract", "--config", path)
+    assert extracted.returncode == 0, extracted.stderr
+    tuned = server.run("flows.finetune", "--config", path)
+    assert tuned.returncode == 0, tuned.stderr
+    summary = json.loads(tuned.stdout)
+    assert [row["way"] for row in summary["finetune"]["rows"]] == [
+        "cached head",
+        "split",
+    ]
+    assert state_names(server, "tl-pipeline-finetune") == ["Promoted"]
+    # With the same configuration, which does not enable it, the heads are the same.
+    whole = server.run("tl_pipeline.cli", "run", path, "--engine", "local", "--json")
+    found = json.loads(whole.stdout)
+    assert found["finetune"] is None and found["train"]["reused"]
+
+
 @pytest.fixture
 def listener() -> Iterator[tuple[int, list[Any]]]:
     """A web server on this machine, and what was posted to it."""

@@ -21,6 +21,7 @@ def extraction() -> dict[str, Any]:
         "views_computed": 96,
         "shards_merged": 34,
         "duplicates": 2,
+        "changes": {"added": 12, "removed": 0, "relabeled": 3},
         "failures": [
             {"id": f"bees/{i}.jpg", "reason": "truncated", "kind": "decode"}
             for i in range(4)
@@ -195,4 +196,6 @@ def summary(metrics: dict[str, Any], extraction: dict[str, Any]) -> dict[str, An
             "notes": ["the head in use does not know a\x1bb"],
             "current": "runs/insects-0",
         },
+        "drift": {"differ": True, "sentence": "Drift: 12 new examples differ in pool"},
+        "retention": {"snapshots": 2, "rows": 1200, "runs": ["runs/insects-9"]},
     }

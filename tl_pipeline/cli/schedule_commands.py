@@ -24,6 +24,7 @@ def schedule(
     name: str | None = None,
     retries: int = 2,
     work_pool: str | None = None,
+    yaml: Path | None = None,
 ) -> None:
     """Run the pipeline on a schedule, by a Prefect server.
 
@@ -41,6 +42,7 @@ def schedule(
       name: Of the deployment; default: the configuration file's.
       retries: How often a step is tried again after a failure that may pass.
       work_pool: A process work pool; without one the runs are done here.
+      yaml: A prefect.yaml to write, for `prefect deploy`, and nothing else.
     """
     given = {"cron": cron, "interval": interval, "rrule": rrule}
     asked = {kind: when for kind, when in given.items() if when is not None}
@@ -48,6 +50,11 @@ def schedule(
         raise RequestError(
             f"Asked for a schedule with {' and '.join(asked) or 'no time'}: it takes "
             'one of --cron, --interval and --rrule, as in --cron "0 3 * * *".'
+        )
+    if yaml is not None and work_pool is None:
+        raise RequestError(
+            f"Asked to write {yaml} without a work pool: `prefect deploy` leaves runs "
+            "to the workers of one. Name it with --work-pool."
         )
     options = load_config(config)
     check_flows()
@@ -60,7 +67,12 @@ def schedule(
     console = Console(as_json=False)
     times = f"{kind} {when}{f' ({timezone})' if timezone else ''}"
     times += ", paused" if pause else ""
-    if work_pool is None:
+    if yaml is not None:
+        console.say(
+            f"Writing {flow}/{named}, {times}, to {yaml}. Deploy it from this folder: "
+            f"prefect deploy --all --prefect-file {yaml}"
+        )
+    elif work_pool is None:
         console.say(
             f"Serving {flow}/{named}, {times}, here in the foreground: the runs "
             "end with this command, by Ctrl-C.",
@@ -76,8 +88,9 @@ def schedule(
         paused=pause,
         retries=retries,
         work_pool=work_pool,
+        file=yaml,
     )
-    if work_pool is not None:
+    if work_pool is not None and yaml is None:
         console.say(
             f"Deployed {flow}/{named}, {times}, to the work pool "
             f"{work_pool}. Its workers need tl-pipeline installed: "

@@ -7,7 +7,11 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tl_pipeline.reporting.sentences import describe_interval, describe_reuse
+from tl_pipeline.reporting.sentences import (
+    count,
+    describe_interval,
+    describe_reuse,
+)
 from tl_pipeline.reporting.summary import comparison_table
 from tl_pipeline.reporting.tables import format_cell
 
@@ -50,8 +54,9 @@ def _changes(summary: Mapping[str, Any]) -> list[str]:
         found.append(_text(f"{drift['sentence']}."))
     if retained := summary["retention"]:
         found.append(
-            f"Dropped {retained['snapshots']:,} snapshots, {retained['rows']:,} rows "
-            f"and {len(retained['runs']):,} runs."
+            f"Dropped {count(retained['snapshots'], 'snapshot')}, "
+            f"{count(retained['rows'], 'row')} and "
+            f"{count(len(retained['runs']), 'run')}."
         )
     return found
 
