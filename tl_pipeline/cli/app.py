@@ -11,6 +11,7 @@ import warnings
 
 from cyclopts import App, CycloptsError, Group
 
+from tl_pipeline.cli import stopping
 from tl_pipeline.errors import TlPipelineError
 
 _START = Group("Start here", sort_key=0)
@@ -77,6 +78,7 @@ def make_app() -> App:
         "traceback with --debug.",
         help_format="plaintext",
         result_action="return_value",
+        suppress_keyboard_interrupt=False,  # it exits without a word
     )
     app["--help"].group = _HELP
     app["--version"].group = _HELP
@@ -133,6 +135,5 @@ def run_command(argv: list[str]) -> int:
         print(f"error: {kind}: {text}; --debug shows where", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("stopped; what is committed stays", file=sys.stderr)
-        return 130
+        return stopping.tell_stopped()
     return 0
