@@ -247,7 +247,7 @@ def _record_lineage(summary: Mapping[str, Any]) -> None:
     _materialize(head, scores, [store])
 
 
-def _materialize(asset: Asset, facts: dict[str, Any], of: list[Asset]) -> None:
+def _materialize(asset: Asset, facts: dict[str, Any], of: list[Asset | str]) -> None:
     @materialize(
         asset,
         asset_deps=of,
