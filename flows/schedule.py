@@ -118,6 +118,7 @@ def deploy(
 def _write(file: Path, deployment: RunnerDeployment, kind: str) -> None:
     """Writes a deployment as Prefect's projects have it, a `prefect.yaml`."""
     (made,) = deployment.schedules or []
+    assert made.schedule is not None
     schedule = made.schedule.model_dump(mode="json", exclude_none=True)
     times = {kind: schedule[kind], "active": made.active}
     if "timezone" in schedule:
