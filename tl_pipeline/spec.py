@@ -51,7 +51,8 @@ class ImagePreprocess:
       mean: One value a channel, in scaled units.
       std: One value a channel, in scaled units.
       decoder: What turns bytes into pixels: `"pillow"`, 8 bits of each color, or
-        `"pillow-16"`, which keeps 16, as uint16 of 257 times the value of 8.
+        `"pillow-16"`, which keeps 16, as uint16 of 257 times the value of 8: of gray
+        images alone, because Pillow itself reads 8 bits of 16-bit color.
     """
 
     color: str

@@ -17,7 +17,7 @@ GOLDEN = load_golden("clip")
 def rows(monkeypatch):
     """The table with a small row, which the same code makes."""
     shape = clip._shape(64, 3, 8, 24)._replace(heads=4, grid=4)
-    monkeypatch.setitem(clip.VARIANTS, "clip_tiny", clip.Variant(shape, "a/b", 0.0))
+    monkeypatch.setitem(clip.VARIANTS, "clip_tiny", shape)
     monkeypatch.setitem(registry._MODULES, "clip_tiny", clip.__name__)
 
 

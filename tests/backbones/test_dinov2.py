@@ -30,7 +30,7 @@ ROWS = {
 def rows(monkeypatch):
     """The table with small rows, which the same code makes."""
     for name, shape in ROWS.values():
-        monkeypatch.setitem(dinov2.VARIANTS, name, dinov2.Variant(shape, None))
+        monkeypatch.setitem(dinov2.VARIANTS, name, shape)
         monkeypatch.setitem(registry._MODULES, name, dinov2.__name__)
 
 

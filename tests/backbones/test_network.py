@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from tl_pipeline.backbones.crops import gray_crop
 from tl_pipeline.backbones.network import compute_features, normalize
-from tl_pipeline.backbones.published import gray_preprocess
 from tl_pipeline.stages.backbones import load_backbone
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (5, 16, 16, 1), dtype=np.uint8)
@@ -123,7 +123,7 @@ def test_the_input_size_is_no_part_of_the_weights():
 
 
 def test_16_bits_are_normalized_as_8_that_are_as_bright():
-    preprocess = dataclasses.replace(gray_preprocess(32), mean=(0.5,), std=(0.25,))
+    preprocess = dataclasses.replace(gray_crop(32), mean=(0.5,), std=(0.25,))
     images = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
     deep = normalize(images.astype(np.uint16) * 257, preprocess)
     np.testing.assert_allclose(deep, normalize(images, preprocess), atol=1e-6)

@@ -7,6 +7,7 @@ import pytest
 
 from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS
 from tl_pipeline.backbones.network import outline_network
+from tl_pipeline.backbones.published import _read_checkpoints
 from tl_pipeline.backbones.registry import (
     _FAMILIES,
     describe_backbone,
@@ -90,6 +91,25 @@ def test_pixels_load_without_jax():
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_every_row_of_published_weights_is_a_backbone_s():
+    assert set(_read_checkpoints()) == set(list_backbones()) - {"pixels"}
+
+
+@pytest.mark.parametrize("width", [0.25, 0.5, 1.0])
+def test_a_network_of_a_width_lists_the_files_of_that_width(width):
+    found = make_architecture("mobilenet", settings={"width": width})
+    names = [str(checkpoint["file"]) for checkpoint in found.checkpoints]
+    assert len(names) == 2 and all(name in found.how_to_get for name in names)
+    text = {0.25: "2_5", 0.5: "5_0", 1.0: "1_0"}[width]
+    assert all(name.startswith(f"mobilenet_{text}_224_tf") for name in names)
+
+
+def test_a_width_that_nobody_publishes_says_so():
+    found = make_architecture("mobilenet_v2", settings={"width": 0.6})
+    assert found.checkpoints == ()
+    assert found.how_to_get.startswith("Nobody publishes any")
 
 
 @pytest.mark.parametrize("name", [n for n in list_backbones() if n != "pixels"])

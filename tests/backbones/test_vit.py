@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tl_pipeline.backbones import registry, vit
+from tl_pipeline.backbones import published, registry, vit
 from tl_pipeline.backbones.vision_transformer import Shape
 from tl_pipeline.errors import BackboneError
 from tl_pipeline.stages.backbones import load_backbone
@@ -47,7 +47,11 @@ def test_small_networks_are_those_of_others(rows, tmp_path, case):
     check_case(run_case(golden, name, path, names=golden["names"]))
 
 
-def test_a_name_that_every_repository_uses_says_nothing_of_the_origin(rows, tmp_path):
+def test_a_name_that_every_repository_uses_says_nothing_of_the_origin(
+    rows, tmp_path, monkeypatch
+):
+    known = [{"hub": "timm/vit_tiny_patch8", "license": "Apache-2.0"}]
+    monkeypatch.setitem(published._read_checkpoints(), "vit_tiny_patch8", known)
     golden = GOLDEN["cases"]["timm at 32"]
     drawn = draw_all(unfold_names(golden["names"]), small=1.0)
     path = tmp_path / "model.safetensors"

@@ -12,6 +12,7 @@ from tl_pipeline.backbones.registry import make_architecture
 from tl_pipeline.digest import file_digest
 from tl_pipeline.errors import BackboneError, WeightsError
 from tl_pipeline.stages.backbones import load_backbone
+from tl_pipeline.stages.checkpoints import write_checkpoint
 
 
 def test_the_bundled_weights_say_where_they_come_from():
@@ -154,6 +155,35 @@ def test_the_name_of_a_published_file_says_how_images_are_prepared(mobilenet):
     assert origin["license"] == "BSD-3-Clause"
     other = mobilenet("mine.safetensors").weights_origin
     assert other["license"] is None and other["preprocess"] == "the network's own"
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "asked"),
+    [
+        ("mobilenet_v2", {"width": 0.35, "input_size": 64}, {"input_size": 96}),
+        # Google's, where timm's is the default.
+        ("bit_r50x1", {"epsilon": 1e-10}, {"epsilon": 1e-8}),
+    ],
+)
+def test_a_file_of_ours_has_the_settings_that_it_was_trained_with(
+    name, settings, asked, tmp_path
+):
+    architecture = make_architecture(name, settings=settings)
+    arrays = random_parameters(network_shapes(architecture, None), seed=0)
+    path = tmp_path / "w.safetensors"
+    write_checkpoint(path, architecture, arrays, metadata={})
+    assert load_backbone(name, weights=path).settings == architecture.settings
+    other = load_backbone(name, weights=path, settings=asked)
+    assert other.settings == {**architecture.settings, **asked}
+
+
+def test_settings_that_are_none_are_refused_with_the_file(tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file(load_file(BUNDLED), path, metadata={"settings": "[1]"})
+    with pytest.raises(
+        WeightsError, match=r"w.safetensors name their settings as \[1\]"
+    ):
+        load_backbone("digits_cnn", weights=path)
 
 
 # As torchvision's documentation has them: resize, crop, interpolation.

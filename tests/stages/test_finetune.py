@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from tl_pipeline.backbones.digits_cnn import BUNDLED
 from tl_pipeline.config import make_config
 from tl_pipeline.data.sources import load_dataset
-from tl_pipeline.errors import ConfigError, DatasetError, RequestError
+from tl_pipeline.errors import BackboneError, ConfigError, DatasetError, RequestError
 from tl_pipeline.runs.run import load_run
 from tl_pipeline.stages.backbones import load_backbone, load_trainable
 from tl_pipeline.stages.compare_runs import compare_runs
@@ -114,6 +115,8 @@ def test_a_tuned_backbone_is_a_backbone_with_a_store_of_its_own(
     assert again.store == run.provenance["store"]
     assert again.rows_computed == 0
     assert again.weights_origin["source_dataset"].endswith("then digits-shifted")
+    with safe_open(str(run.provenance["weights"]), framework="numpy") as file:
+        assert file.metadata()["settings"] == "{}"
     kept = open_store(again.store).read("pool", split="test")
     live = run.head_arrays()
     assert live["kernel"].shape[0] == kept.features.shape[1]
@@ -213,6 +216,48 @@ def test_a_pipeline_promotes_a_tuned_run_only_where_it_is_better(tmp_path: Path)
     assert not tuned["better"]
     assert tuned["run"] == trained["run"] == summary["promotion"]["current"]
     assert load_run(tuned["rows"][1]["run"]).metrics["finetune"]["blocks"] == []
+
+
+CLASSES = "name,species,legs,wings\n" + "".join(
+    f"{i}.png,{'ab'[i % 2]},{i % 2},{i % 3 > 0:d}\n" for i in range(12)
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"backbone": {"name": "pixels"}}, BackboneError, "pixels: it has no param"),
+        ({"heads": {"task": "regression"}}, RequestError, r"is regression \(as asked"),
+        (
+            {"data": {"target": ["legs", "wings"]}},
+            RequestError,
+            r"is multilabel \(its target columns hold yes and no\), and networks",
+        ),
+        ({"heads": {"kinds": ["knn", "mlp"]}}, RequestError, "of kind knn or mlp: onl"),
+    ],
+)
+def test_a_fine_tuning_that_could_not_begin_is_refused_before_anything_is_done(
+    changes: dict[str, Any], error: type[Exception], words: str, tmp_path: Path
+):
+    (tmp_path / "table.csv").write_text(CLASSES)
+    for i in range(12):
+        (tmp_path / f"{i}.png").write_bytes(b"is never read")
+    values: dict[str, dict[str, Any]] = {
+        "data": {
+            "source": str(tmp_path / "table.csv"),
+            "path": "name",
+            "target": "species",
+        },
+        "backbone": {"name": "digits_cnn"},
+        "store": {"root": str(tmp_path / "stores")},
+        "finetune": {"enabled": True},
+        "heads": {},
+    }
+    for section, keys in changes.items():
+        values[section] |= keys
+    with pytest.raises(error, match=words):
+        run_local(make_config(values, where="here"))
+    assert not (tmp_path / "stores").exists()
 
 
 def test_augmented_training_with_every_setting_runs_and_reports(digits_run: str):

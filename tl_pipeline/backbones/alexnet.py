@@ -19,16 +19,12 @@ from tl_pipeline.backbones.architecture import (
     check_input_size,
     fill_settings,
 )
+from tl_pipeline.backbones.crops import center_crop
 from tl_pipeline.backbones.dense_top import DenseTop, torchvision_top_rules
 from tl_pipeline.backbones.layers import Conv
 from tl_pipeline.backbones.layouts import TORCHVISION, torch_layer
 from tl_pipeline.backbones.pooling import global_average_pool, max_pool
-from tl_pipeline.backbones.published import (
-    CLASSES,
-    list_checkpoints,
-    say_how_to_get,
-    torch_preprocess,
-)
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 
 NAME = "alexnet"
@@ -110,7 +106,7 @@ def make_architecture(
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=torch_preprocess(size),
+        preprocess=center_crop(size),
         classes=CLASSES,
         make_network=AlexNet,
         key_rules={TORCHVISION: tuple(_torch_rules())},

@@ -25,15 +25,11 @@ from tl_pipeline.backbones.architecture import (
     check_input_size,
     fill_settings,
 )
-from tl_pipeline.backbones.crops import HALVES, whole_image
+from tl_pipeline.backbones.crops import HALVES, center_crop, whole_image
 from tl_pipeline.backbones.layers import Linear
 from tl_pipeline.backbones.layouts import TIMM, torch_layer
 from tl_pipeline.backbones.pooling import global_average_pool, max_pool
-from tl_pipeline.backbones.published import (
-    list_checkpoints,
-    say_how_to_get,
-    torch_preprocess,
-)
+from tl_pipeline.backbones.published import list_checkpoints, say_how_to_get
 from tl_pipeline.backbones.standardized import GroupNorm, StandardizedConv
 from tl_pipeline.digest import Json
 
@@ -155,11 +151,10 @@ def make_architecture(
     size = check_input_size(name, filled["input_size"], least=MIN_INPUT)
     epsilon = check_epsilon(name, filled["epsilon"])
     variant = VARIANTS[name]
-    halves = dict(zip(("mean", "std"), HALVES, strict=True))
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=torch_preprocess(size, **halves),
+        preprocess=center_crop(size, colors=HALVES),
         preprocesses={GOOGLE: whole_image(size, colors=HALVES)},
         classes=CLASSES,
         make_network=lambda classes: BiT(variant, classes, epsilon=epsilon),

@@ -15,11 +15,10 @@ Reference:
 """
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from tl_pipeline.backbones.architecture import Architecture, Rule, fill_settings
-from tl_pipeline.backbones.checkpoint import Checkpoint, how_to_get
 from tl_pipeline.backbones.crops import CLIP, center_crop
+from tl_pipeline.backbones.published import list_checkpoints, say_how_to_get
 from tl_pipeline.backbones.vision_layouts import dense_rules, norm_rules
 from tl_pipeline.backbones.vision_transformer import (
     Shape,
@@ -29,21 +28,6 @@ from tl_pipeline.backbones.vision_transformer import (
 from tl_pipeline.digest import Json
 
 _SIZE = 224
-_DATASET = "WIT-400M (400 million pairs of image and text, OpenAI)"
-
-
-class Variant(NamedTuple):
-    """A row of the table.
-
-    Attributes:
-      shape: Of the network.
-      hub: Of the checkpoint in transformers' layout.
-      top1: Published zero-shot top-1 accuracy on ImageNet.
-    """
-
-    shape: Shape
-    hub: str
-    top1: float
 
 
 def _shape(width: int, depth: int, patch: int, embedding: int) -> Shape:
@@ -60,16 +44,10 @@ def _shape(width: int, depth: int, patch: int, embedding: int) -> Shape:
     )
 
 
-VARIANTS: dict[str, Variant] = {
-    "clip_base_patch32": Variant(
-        _shape(768, 12, 32, 512), "openai/clip-vit-base-patch32", 63.2
-    ),
-    "clip_base_patch16": Variant(
-        _shape(768, 12, 16, 512), "openai/clip-vit-base-patch16", 68.6
-    ),
-    "clip_large_patch14": Variant(
-        _shape(1024, 24, 14, 768), "openai/clip-vit-large-patch14", 75.3
-    ),
+VARIANTS = {
+    "clip_base_patch32": _shape(768, 12, 32, 512),
+    "clip_base_patch16": _shape(768, 12, 16, 512),
+    "clip_large_patch14": _shape(1024, 24, 14, 768),
 }
 
 
@@ -86,26 +64,23 @@ def make_architecture(
     Raises:
       BackboneError: A setting is unknown or out of range.
     """
-    variant = VARIANTS[name]
+    shape = VARIANTS[name]
     defaults = {"input_size": _SIZE, "quick_gelu": True}
     filled = fill_settings(name, settings, defaults)
-    size = check_input_size(name, filled["input_size"], variant.shape.patch)
-    shape = variant.shape._replace(quick_gelu=bool(filled["quick_gelu"]))
-    checkpoint = Checkpoint(
-        variant.hub, _DATASET, variant.top1, license="MIT", measure="zero-shot"
-    )
+    size = check_input_size(name, filled["input_size"], shape.patch)
+    shape = shape._replace(quick_gelu=bool(filled["quick_gelu"]))
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=center_crop(size, share=1.0, colors=CLIP),
+        preprocess=center_crop(size, share=1.0, colors=CLIP, interpolation="bicubic"),
         classes=None,
         make_network=lambda classes: VisionTransformer(shape, None),
         key_rules={
             "transformers": tuple(_transformers_rules(shape)),
             "openai": tuple(_openai_rules(shape)),
         },
-        checkpoints=(checkpoint.describe(),),
-        how_to_get=how_to_get([checkpoint]),
+        checkpoints=list_checkpoints(name),
+        how_to_get=say_how_to_get(name),
     )
 
 

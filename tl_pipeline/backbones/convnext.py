@@ -18,22 +18,15 @@ from flax import nnx
 
 from tl_pipeline.backbones.architecture import Architecture, Rule, fill_settings
 from tl_pipeline.backbones.attention import LayerNorm, LayerScale, Mlp, PatchEmbed
-from tl_pipeline.backbones.checkpoint import (
-    IMAGENET_1K,
-    IMAGENET_21K,
-    Checkpoint,
-    how_to_get,
-)
-from tl_pipeline.backbones.crops import IMAGENET, center_crop
+from tl_pipeline.backbones.crops import center_crop
 from tl_pipeline.backbones.layers import Bias, Conv, Linear
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.backbones.vision_layouts import dense_rules, norm_rules
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
 
-CLASSES = 1000
 MIN_INPUT = 32  # a stem of 4 and three halvings
 _EPSILON = 1e-6
-_PYTORCH = "https://download.pytorch.org/models"
 
 
 class Variant(NamedTuple):
@@ -43,39 +36,17 @@ class Variant(NamedTuple):
       depths: Blocks of each stage.
       widths: Channels of each stage.
       resize: Pixels of the shorter side before torchvision's crop of 224.
-      top1: Published accuracies: trained on ImageNet-1k, on 21k first, torchvision's.
-      file: Of torchvision.
     """
 
     depths: tuple[int, ...]
     widths: tuple[int, ...]
     resize: int
-    top1: tuple[float, float, float]
-    file: str
 
 
 VARIANTS: dict[str, Variant] = {
-    "convnext_tiny": Variant(
-        (3, 3, 9, 3),
-        (96, 192, 384, 768),
-        236,
-        (82.1, 82.9, 82.5),
-        "convnext_tiny-983f1562.pth",
-    ),
-    "convnext_small": Variant(
-        (3, 3, 27, 3),
-        (96, 192, 384, 768),
-        230,
-        (83.1, 84.6, 83.6),
-        "convnext_small-0c510722.pth",
-    ),
-    "convnext_base": Variant(
-        (3, 3, 27, 3),
-        (128, 256, 512, 1024),
-        232,
-        (83.8, 85.8, 84.1),
-        "convnext_base-6075fbad.pth",
-    ),
+    "convnext_tiny": Variant((3, 3, 9, 3), (96, 192, 384, 768), 236),
+    "convnext_small": Variant((3, 3, 27, 3), (96, 192, 384, 768), 230),
+    "convnext_base": Variant((3, 3, 27, 3), (128, 256, 512, 1024), 232),
 }
 
 
@@ -160,17 +131,11 @@ def make_architecture(
         raise BackboneError(
             f"Asked for {name} with input_size = {size}; it takes {MIN_INPUT} to 2048."
         )
-    share = 224 / variant.resize
-    checkpoints = _list_checkpoints(name, variant)
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=center_crop(size, share=0.875, colors=IMAGENET),
-        preprocesses={
-            "torchvision": center_crop(
-                size, share=share, colors=IMAGENET, interpolation="bilinear"
-            )
-        },
+        preprocess=center_crop(size, interpolation="bicubic"),
+        preprocesses={"torchvision": center_crop(size, share=224 / variant.resize)},
         classes=CLASSES,
         make_network=lambda classes: ConvNeXt(variant, classes),
         key_rules={
@@ -178,26 +143,9 @@ def make_architecture(
             "torchvision": tuple(_torchvision_rules(variant)),
             "transformers": tuple(_transformers_rules(variant)),
         },
-        checkpoints=tuple(c.describe() for c in checkpoints),
-        how_to_get=how_to_get(checkpoints),
+        checkpoints=list_checkpoints(name),
+        how_to_get=say_how_to_get(name),
     )
-
-
-def _list_checkpoints(name: str, variant: Variant) -> list[Checkpoint]:
-    alone, after_21k, torchvision = variant.top1
-    return [
-        Checkpoint(f"timm/{name}.fb_in1k", IMAGENET_1K, alone),
-        Checkpoint(f"timm/{name}.fb_in22k_ft_in1k", IMAGENET_21K, after_21k),
-        Checkpoint(f"facebook/{name.replace('_', '-')}-224", IMAGENET_1K, alone),
-        Checkpoint(
-            "",
-            IMAGENET_1K,
-            torchvision,
-            file=variant.file,
-            license="BSD-3-Clause",
-            url=f"{_PYTORCH}/{variant.file}",
-        ),
-    ]
 
 
 def _block_rules(

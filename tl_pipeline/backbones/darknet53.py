@@ -30,12 +30,7 @@ from tl_pipeline.backbones.crops import center_crop
 from tl_pipeline.backbones.layers import ConvNorm, Linear
 from tl_pipeline.backbones.layouts import TIMM, torch_conv_norm, torch_layer
 from tl_pipeline.backbones.pooling import global_average_pool
-from tl_pipeline.backbones.published import (
-    CLASSES,
-    list_checkpoints,
-    say_how_to_get,
-    torch_preprocess,
-)
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
 
@@ -148,12 +143,8 @@ def make_architecture(
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=torch_preprocess(size, crop=0.887, interpolation="bicubic"),
-        preprocesses={
-            DARKNET: center_crop(
-                size, share=1, colors=_AS_THEY_ARE, interpolation="bilinear"
-            )
-        },
+        preprocess=center_crop(size, share=0.887, interpolation="bicubic"),
+        preprocesses={DARKNET: center_crop(size, share=1, colors=_AS_THEY_ARE)},
         classes=CLASSES,
         make_network=lambda classes: Darknet53(classes, leak=leak, epsilon=epsilon),
         key_rules={TIMM: tuple(_timm_rules()), DARKNET: tuple(_darknet_rules())},

@@ -26,6 +26,7 @@ from tl_pipeline.backbones.architecture import (
     check_input_size,
     fill_settings,
 )
+from tl_pipeline.backbones.crops import center_crop, gray_crop, keras_crop
 from tl_pipeline.backbones.layers import Conv, ConvNorm, Linear, make_norm
 from tl_pipeline.backbones.layouts import (
     KERAS,
@@ -42,14 +43,7 @@ from tl_pipeline.backbones.pooling import (
     global_average_pool,
     max_pool,
 )
-from tl_pipeline.backbones.published import (
-    CLASSES,
-    gray_preprocess,
-    keras_preprocess,
-    list_checkpoints,
-    say_how_to_get,
-    torch_preprocess,
-)
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 
 MIN_INPUT = 32  # five halvings
@@ -170,14 +164,14 @@ def make_architecture(
     channels = check_channels(name, filled.get("channels", 3))
     variant = VARIANTS[name]
     layout, rules, preprocess = (
-        (KERAS, _keras_rules(variant), keras_preprocess("torch", size))
+        (KERAS, _keras_rules(variant), keras_crop("torch", size))
         if variant.keras
-        else (TORCH, _torch_rules(variant), torch_preprocess(size))
+        else (TORCH, _torch_rules(variant), center_crop(size))
     )
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=gray_preprocess(size) if channels == 1 else preprocess,
+        preprocess=gray_crop(size) if channels == 1 else preprocess,
         classes=CLASSES,
         make_network=lambda classes: DenseNet(variant, classes, in_channels=channels),
         key_rules={layout: tuple(rules)},

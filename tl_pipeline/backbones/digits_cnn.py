@@ -13,6 +13,7 @@ from flax import nnx
 
 from tl_pipeline.backbones.architecture import Architecture, fill_settings
 from tl_pipeline.backbones.layers import Bias, Conv, Linear
+from tl_pipeline.backbones.published import list_checkpoints
 from tl_pipeline.digest import Json
 from tl_pipeline.spec import ImagePreprocess
 
@@ -91,15 +92,6 @@ def make_architecture(
         classes=CLASSES,
         make_network=DigitsCNN,
         key_rules={},
-        checkpoints=(
-            {
-                "name": "pretrained",
-                "file": f"{BUNDLED.name} (in this package)",
-                "source_dataset": "digits 0-4 of scikit-learn's load_digits (UCI "
-                "Optical Recognition of Handwritten Digits), randomly placed",
-                "license": "Apache-2.0 (the weights), CC BY 4.0 (the data)",
-                "made_by": "python -m tl_pipeline.stages.pretrain_digits --out PATH",
-            },
-        ),
+        checkpoints=list_checkpoints(name),
         bundled=BUNDLED,
     )

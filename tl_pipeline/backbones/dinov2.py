@@ -20,7 +20,6 @@ References:
 """
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from tl_pipeline.backbones.architecture import (
     CLASSIFIER_PREFIX,
@@ -28,8 +27,8 @@ from tl_pipeline.backbones.architecture import (
     Rule,
     fill_settings,
 )
-from tl_pipeline.backbones.checkpoint import Checkpoint, how_to_get
-from tl_pipeline.backbones.crops import IMAGENET, center_crop
+from tl_pipeline.backbones.crops import center_crop
+from tl_pipeline.backbones.published import list_checkpoints, say_how_to_get
 from tl_pipeline.backbones.vision_layouts import timm_rules, transformers_rules
 from tl_pipeline.backbones.vision_transformer import (
     Shape,
@@ -40,8 +39,6 @@ from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
 
 _SIZE = 224  # at which facebook evaluates; the positions were learned at 518
-_DATASET = "LVD-142M (no labels)"
-_URL = "https://dl.fbaipublicfiles.com/dinov2"
 
 # (antialias, offset) by what `positions` says, without and with registers.
 POSITIONS = {
@@ -51,31 +48,19 @@ POSITIONS = {
 }
 
 
-class Variant(NamedTuple):
-    """A row of the table.
-
-    Attributes:
-      shape: Of the network.
-      top1: Published top-1 accuracy on ImageNet of a linear classifier on features.
-    """
-
-    shape: Shape
-    top1: float | None
-
-
 def _shape(width: int, depth: int, heads: int, registers: int) -> Shape:
     return Shape(
         width, depth, heads, patch=14, grid=37, registers=registers, layer_scale=True
     )
 
 
-VARIANTS: dict[str, Variant] = {
-    "dinov2_small": Variant(_shape(384, 12, 6, 0), 81.1),
-    "dinov2_base": Variant(_shape(768, 12, 12, 0), 84.5),
-    "dinov2_large": Variant(_shape(1024, 24, 16, 0), 86.3),
-    "dinov2_small_registers": Variant(_shape(384, 12, 6, 4), 80.9),
-    "dinov2_base_registers": Variant(_shape(768, 12, 12, 4), 84.6),
-    "dinov2_large_registers": Variant(_shape(1024, 24, 16, 4), 86.7),
+VARIANTS = {
+    "dinov2_small": _shape(384, 12, 6, 0),
+    "dinov2_base": _shape(768, 12, 12, 0),
+    "dinov2_large": _shape(1024, 24, 16, 0),
+    "dinov2_small_registers": _shape(384, 12, 6, 4),
+    "dinov2_base_registers": _shape(768, 12, 12, 4),
+    "dinov2_large_registers": _shape(1024, 24, 16, 4),
 }
 
 
@@ -92,30 +77,29 @@ def make_architecture(
     Raises:
       BackboneError: A setting is unknown or out of range.
     """
-    variant = VARIANTS[name]
+    shape = VARIANTS[name]
     defaults = {"input_size": _SIZE, "positions": "facebook"}
     filled = fill_settings(name, settings, defaults)
-    size = check_input_size(name, filled["input_size"], variant.shape.patch)
+    size = check_input_size(name, filled["input_size"], shape.patch)
     positions = filled["positions"]
     if not (isinstance(positions, str) and positions in POSITIONS):
         raise BackboneError(
             f"Asked for {name} with positions = {positions!r}; it takes "
             f"{', '.join(POSITIONS)}."
         )
-    registers = variant.shape.registers > 0
+    registers = shape.registers > 0
     antialias, offset = POSITIONS[positions][registers]
-    shape = variant.shape._replace(antialias=antialias, offset=offset)
+    shape = shape._replace(antialias=antialias, offset=offset)
     facebook = (
         ("mask_token", "", "same"),  # of training
         *timm_rules(shape, registers="register_tokens"),
     )
     prefixes = ("", "dinov2_with_registers." if registers else "dinov2.")
-    checkpoints = _list_checkpoints(name, variant)
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=center_crop(size, share=224 / 256, colors=IMAGENET),
-        preprocesses={"timm": center_crop(size, share=1.0, colors=IMAGENET)},
+        preprocess=center_crop(size, interpolation="bicubic"),
+        preprocesses={"timm": center_crop(size, share=1.0, interpolation="bicubic")},
         classes=None,
         make_network=lambda classes: VisionTransformer(shape, None),
         key_rules={
@@ -126,27 +110,10 @@ def make_architecture(
                 transformers_rules(shape, prefixes=prefixes)
             ),
         },
-        checkpoints=tuple(c.describe() for c in checkpoints),
-        how_to_get=how_to_get(checkpoints),
+        checkpoints=list_checkpoints(name),
+        how_to_get=say_how_to_get(name),
     )
 
 
 def _without_classifier(rules: Iterable[Rule]) -> tuple[Rule, ...]:
     return tuple(rule for rule in rules if not rule[1].startswith(CLASSIFIER_PREFIX))
-
-
-def _list_checkpoints(name: str, variant: Variant) -> list[Checkpoint]:
-    size = name.split("_")[1]
-    registers = variant.shape.registers > 0
-    short = f"dinov2_vit{size[0]}14"
-    file = f"{short}{'_reg4' if registers else ''}_pretrain.pth"
-    timm = f"vit_{size}_patch14_{'reg4_' if registers else ''}dinov2.lvd142m"
-    hub = f"facebook/dinov2-{'with-registers-' if registers else ''}{size}"
-    published = Checkpoint(
-        hub, _DATASET, variant.top1, measure="linear classifier on features"
-    )
-    return [
-        published,
-        published._replace(hub=f"timm/{timm}"),
-        published._replace(hub="", file=file, url=f"{_URL}/{short}/{file}"),
-    ]

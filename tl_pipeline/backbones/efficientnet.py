@@ -20,6 +20,7 @@ from tl_pipeline.backbones.architecture import (
     check_input_size,
     fill_settings,
 )
+from tl_pipeline.backbones.crops import HALVES, center_crop, keras_crop
 from tl_pipeline.backbones.inverted_residual import (
     FUSED,
     INVERTED,
@@ -38,18 +39,11 @@ from tl_pipeline.backbones.layouts import (
     keras_layer,
 )
 from tl_pipeline.backbones.mobile_layouts import timm_rules, torchvision_rules
-from tl_pipeline.backbones.published import (
-    CLASSES,
-    keras_preprocess,
-    list_checkpoints,
-    say_how_to_get,
-    torch_preprocess,
-)
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 from tl_pipeline.spec import ImagePreprocess
 
 MIN_INPUT = 32  # five halvings
-_HALF = (0.5, 0.5, 0.5)
 
 
 class Stage(NamedTuple):
@@ -214,16 +208,14 @@ def _make_spec(variant: Variant) -> NetworkSpec:
 
 def _make_preprocess(variant: Variant, size: int) -> ImagePreprocess:
     if variant.v2 and variant.tf:
-        return torch_preprocess(
-            size, crop=1.0, interpolation="bicubic", mean=_HALF, std=_HALF
-        )
+        return center_crop(size, share=1.0, interpolation="bicubic", colors=HALVES)
     kind = "bilinear" if variant.v2 else "bicubic"
-    return torch_preprocess(size, crop=variant.crop, interpolation=kind)
+    return center_crop(size, share=variant.crop, interpolation=kind)
 
 
 def _keras_preprocess(variant: Variant, size: int) -> ImagePreprocess:
     # Its first layers; the second version's divide by 128, not by 127.5.
-    return keras_preprocess("tf-128" if variant.v2 else "torch", size)
+    return keras_crop("tf-128" if variant.v2 else "torch", size)
 
 
 def _keras_rules(spec: NetworkSpec, variant: Variant) -> Iterator[Rule]:

@@ -22,6 +22,7 @@ from tl_pipeline.backbones.architecture import (
     check_input_size,
     fill_settings,
 )
+from tl_pipeline.backbones.crops import HALVES, center_crop, keras_crop
 from tl_pipeline.backbones.layers import ConvNorm, Linear
 from tl_pipeline.backbones.layouts import (
     KERAS,
@@ -37,18 +38,11 @@ from tl_pipeline.backbones.pooling import (
     global_average_pool,
     max_pool,
 )
-from tl_pipeline.backbones.published import (
-    CLASSES,
-    keras_preprocess,
-    list_checkpoints,
-    say_how_to_get,
-    torch_preprocess,
-)
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 
 MIN_INPUT = 75  # a smaller image has no pixel left at the end
 _EPSILON = 1e-3
-_HALF = (0.5, 0.5, 0.5)
 
 
 class Step(NamedTuple):
@@ -324,9 +318,9 @@ def make_architecture(
         name=name,
         settings=filled,
         # torchvision's too: its network maps the input that it asks for to this one.
-        preprocess=keras_preprocess("tf", size)
+        preprocess=keras_crop("tf", size)
         if keras
-        else torch_preprocess(size, mean=_HALF, std=_HALF),
+        else center_crop(size, colors=HALVES),
         classes=CLASSES,
         make_network=lambda classes: InceptionV3(classes, keras=keras),
         key_rules={

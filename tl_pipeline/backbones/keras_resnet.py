@@ -25,6 +25,7 @@ from tl_pipeline.backbones.architecture import (
     check_input_size,
     fill_settings,
 )
+from tl_pipeline.backbones.crops import keras_crop
 from tl_pipeline.backbones.layers import Conv, ConvNorm, Linear, make_norm
 from tl_pipeline.backbones.layouts import (
     KERAS,
@@ -33,12 +34,7 @@ from tl_pipeline.backbones.layouts import (
     keras_norm,
 )
 from tl_pipeline.backbones.pooling import global_average_pool, max_pool
-from tl_pipeline.backbones.published import (
-    CLASSES,
-    keras_preprocess,
-    list_checkpoints,
-    say_how_to_get,
-)
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 
 MIN_INPUT = 32  # five halvings
@@ -194,7 +190,7 @@ def make_architecture(
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=keras_preprocess("caffe" if variant.version == 1 else "tf", size),
+        preprocess=keras_crop("caffe" if variant.version == 1 else "tf", size),
         classes=CLASSES,
         make_network=lambda classes: KerasResNet(variant, classes),
         key_rules={KERAS: tuple(_keras_rules(variant))},

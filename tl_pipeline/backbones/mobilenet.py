@@ -19,15 +19,11 @@ from tl_pipeline.backbones.architecture import (
     check_input_size,
     fill_settings,
 )
+from tl_pipeline.backbones.crops import keras_crop
 from tl_pipeline.backbones.layers import ConvNorm, Linear
 from tl_pipeline.backbones.layouts import KERAS, keras_conv_norm, keras_layer
 from tl_pipeline.backbones.pooling import global_average_pool
-from tl_pipeline.backbones.published import (
-    CLASSES,
-    keras_preprocess,
-    list_checkpoints,
-    say_how_to_get,
-)
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
 
@@ -119,12 +115,12 @@ def make_architecture(
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=keras_preprocess("tf", size),
+        preprocess=keras_crop("tf", size),
         classes=CLASSES,
         make_network=lambda classes: MobileNet(width, classes),
         key_rules={KERAS: tuple(_keras_rules())},
-        checkpoints=list_checkpoints(name),
-        how_to_get=say_how_to_get(name),
+        checkpoints=list_checkpoints(name, width=width),
+        how_to_get=say_how_to_get(name, width=width),
     )
 
 

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tl_pipeline.backbones.architecture import Architecture, Rule, fill_settings
+from tl_pipeline.backbones.crops import keras_crop
 from tl_pipeline.backbones.layers import ConvNorm, Linear
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
-from tl_pipeline.spec import ImagePreprocess
 
 NAME = "mobilenet_v2"
-CLASSES = 1000
 MIN_INPUT = 32  # five halvings
 WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # those published by keras.applications
 
@@ -36,9 +36,6 @@ _BLOCKS = (
 )
 _EXPANSION = 6  # of every block but the first
 _EPSILON = 1e-3  # Keras' choice; others train with 1e-5
-
-_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{width}_{size}{top}.h5"
-_URL = "https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/"
 
 
 class InvertedResidual(nnx.Module):
@@ -129,33 +126,15 @@ def make_architecture(
         raise BackboneError(
             f"Asked for {name} with input_size = {size}; it takes {MIN_INPUT} to 2048."
         )
-    with_top = _FILE.format(width=width, size=224, top="")
-    without_top = _FILE.format(width=width, size=224, top="_no_top")
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=_make_preprocess(size),
+        preprocess=keras_crop("tf", size),
         classes=CLASSES,
         make_network=lambda classes: MobileNetV2(width, classes),
         key_rules={"keras-h5": tuple(_keras_rules())},
-        checkpoints=tuple(
-            {
-                "name": name,
-                "file": file,
-                "source_dataset": "ImageNet-1k (ILSVRC 2012)",
-                "license": "Apache-2.0",
-                "url": _URL + file,
-                "digest": "unpinned",
-                **({"top1": top1} if top1 else {}),
-            }
-            for name, file, top1 in (
-                # keras.io/api/applications has it for the full width alone.
-                ("imagenet", with_top, 71.3 if width == 1 else None),
-                ("imagenet, no top", without_top, None),
-            )
-        ),
-        how_to_get=f"Bring Keras' own file, {with_top} or {without_top} (from {_URL}), "
-        "and give its path as the weights.",
+        checkpoints=list_checkpoints(name, width=width),
+        how_to_get=say_how_to_get(name, width=width),
     )
 
 
@@ -168,19 +147,6 @@ def round_channels(channels: float) -> int:
     """
     rounded = max(8, int(channels + 4) // 8 * 8)
     return rounded + 8 if rounded < 0.9 * channels else rounded
-
-
-def _make_preprocess(size: int) -> ImagePreprocess:
-    return ImagePreprocess(
-        color="rgb",
-        resize="short",
-        resize_size=round(size * 256 / 224),
-        size=(size, size),
-        interpolation="bilinear",
-        scale=1 / 127.5,
-        mean=(1.0, 1.0, 1.0),
-        std=(1.0, 1.0, 1.0),
-    )
 
 
 def _keras_rules() -> Iterator[Rule]:

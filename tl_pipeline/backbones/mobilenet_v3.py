@@ -19,6 +19,7 @@ from tl_pipeline.backbones.architecture import (
     check_input_size,
     fill_settings,
 )
+from tl_pipeline.backbones.crops import center_crop, keras_crop
 from tl_pipeline.backbones.inverted_residual import (
     INVERTED,
     SEPARABLE,
@@ -35,13 +36,7 @@ from tl_pipeline.backbones.layouts import (
     keras_layer,
 )
 from tl_pipeline.backbones.mobile_layouts import timm_rules, torchvision_rules
-from tl_pipeline.backbones.published import (
-    CLASSES,
-    keras_preprocess,
-    list_checkpoints,
-    say_how_to_get,
-    torch_preprocess,
-)
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 
 MIN_INPUT = 32  # five halvings
@@ -140,12 +135,12 @@ def make_architecture(
         TORCHVISION: torchvision_rules(spec, staged=False, body=body),
         KERAS: _keras_rules(spec),
     }
-    timm = torch_preprocess(size, interpolation="bicubic")
+    timm = center_crop(size, interpolation="bicubic")
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=torch_preprocess(size) if TORCHVISION in variant.layouts else timm,
-        preprocesses={TIMM: timm, KERAS: keras_preprocess("tf", size)},
+        preprocess=center_crop(size) if TORCHVISION in variant.layouts else timm,
+        preprocesses={TIMM: timm, KERAS: keras_crop("tf", size)},
         classes=CLASSES,
         make_network=lambda classes: MobileNetwork(spec, classes),
         key_rules={layout: tuple(rules[layout]) for layout in variant.layouts},

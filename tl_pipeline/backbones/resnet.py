@@ -28,16 +28,11 @@ from tl_pipeline.backbones.architecture import (
     check_input_size,
     fill_settings,
 )
+from tl_pipeline.backbones.crops import center_crop, gray_crop
 from tl_pipeline.backbones.layers import ConvNorm, Linear
 from tl_pipeline.backbones.layouts import TORCH, torch_conv_norm, torch_layer
 from tl_pipeline.backbones.pooling import global_average_pool, max_pool
-from tl_pipeline.backbones.published import (
-    CLASSES,
-    gray_preprocess,
-    list_checkpoints,
-    say_how_to_get,
-    torch_preprocess,
-)
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 
 MIN_INPUT = 32  # five halvings
@@ -190,7 +185,7 @@ def make_architecture(
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=gray_preprocess(size) if channels == 1 else torch_preprocess(size),
+        preprocess=gray_crop(size) if channels == 1 else center_crop(size),
         classes=CLASSES,
         make_network=lambda classes: ResNet(
             variant, classes, in_channels=channels, epsilon=epsilon

@@ -23,6 +23,7 @@ from tl_pipeline.backbones.architecture import (
     check_input_size,
     fill_settings,
 )
+from tl_pipeline.backbones.crops import center_crop, keras_crop
 from tl_pipeline.backbones.layers import Conv, Linear
 from tl_pipeline.backbones.layouts import (
     KERAS,
@@ -31,13 +32,7 @@ from tl_pipeline.backbones.layouts import (
     torch_layer,
 )
 from tl_pipeline.backbones.pooling import global_average_pool, max_pool
-from tl_pipeline.backbones.published import (
-    CLASSES,
-    keras_preprocess,
-    list_checkpoints,
-    say_how_to_get,
-    torch_preprocess,
-)
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 
 MIN_INPUT = 35  # a smaller image has no pixel left for the last pooling
@@ -145,9 +140,7 @@ def make_architecture(
         if variant.keras
         else (TORCHVISION, _torch_rules(variant))
     )
-    preprocess = (
-        keras_preprocess("caffe", size) if variant.keras else torch_preprocess(size)
-    )
+    preprocess = keras_crop("caffe", size) if variant.keras else center_crop(size)
     return Architecture(
         name=name,
         settings=filled,

@@ -19,6 +19,7 @@ from tl_pipeline.backbones.architecture import (
     check_input_size,
     fill_settings,
 )
+from tl_pipeline.backbones.crops import center_crop, keras_crop
 from tl_pipeline.backbones.dense_top import (
     DenseTop,
     keras_top_rules,
@@ -34,13 +35,7 @@ from tl_pipeline.backbones.layouts import (
     torch_norm,
 )
 from tl_pipeline.backbones.pooling import global_average_pool, max_pool
-from tl_pipeline.backbones.published import (
-    CLASSES,
-    keras_preprocess,
-    list_checkpoints,
-    say_how_to_get,
-    torch_preprocess,
-)
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 
 MIN_INPUT = 32  # five halvings
@@ -130,8 +125,8 @@ def make_architecture(
     return Architecture(
         name=name,
         settings=filled,
-        preprocess=torch_preprocess(size),
-        preprocesses={KERAS: keras_preprocess("caffe", size)},
+        preprocess=center_crop(size),
+        preprocesses={KERAS: keras_crop("caffe", size)},
         classes=CLASSES,
         make_network=lambda classes: VGG(variant, classes),
         key_rules=rules,

@@ -18,13 +18,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from tl_pipeline.backbones.architecture import Architecture, fill_settings
-from tl_pipeline.backbones.checkpoint import (
-    IMAGENET_1K,
-    IMAGENET_21K,
-    Checkpoint,
-    how_to_get,
-)
 from tl_pipeline.backbones.crops import HALVES, IMAGENET, center_crop, whole_image
+from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.backbones.vision_layouts import (
     google_rules,
     timm_rules,
@@ -37,8 +32,6 @@ from tl_pipeline.backbones.vision_transformer import (
 )
 from tl_pipeline.digest import Json
 
-CLASSES = 1000
-
 
 class Variant(NamedTuple):
     """A row of the table.
@@ -46,16 +39,10 @@ class Variant(NamedTuple):
     Attributes:
       shape: Of the network.
       size: Pixels a side that the positions were learned at.
-      checkpoints: The first one is the default.
     """
 
     shape: Shape
-    size: int
-    checkpoints: tuple[Checkpoint, ...]
-
-
-def _timm(name: str, dataset: str, top1: float | None = None) -> Checkpoint:
-    return Checkpoint(f"timm/{name}", dataset, top1)
+    size: int = 224
 
 
 _TINY, _SMALL, _BASE, _LARGE = (
@@ -64,103 +51,26 @@ _TINY, _SMALL, _BASE, _LARGE = (
     Shape(768, 12, 12, 16, 14),
     Shape(1024, 24, 16, 16, 14),
 )
-_AUGREG = "augreg_in21k_ft_in1k"
 
 VARIANTS: dict[str, Variant] = {
-    "vit_tiny_patch16": Variant(
-        _TINY, 224, (_timm(f"vit_tiny_patch16_224.{_AUGREG}", IMAGENET_21K, 75.5),)
-    ),
-    "vit_small_patch16": Variant(
-        _SMALL, 224, (_timm(f"vit_small_patch16_224.{_AUGREG}", IMAGENET_21K, 81.4),)
-    ),
-    "vit_small_patch32": Variant(
-        _SMALL._replace(patch=32, grid=7),
-        224,
-        (_timm(f"vit_small_patch32_224.{_AUGREG}", IMAGENET_21K),),
-    ),
-    "vit_base_patch16": Variant(
-        _BASE,
-        224,
-        (
-            _timm("vit_base_patch16_224.augreg2_in21k_ft_in1k", IMAGENET_21K, 85.1),
-            _timm(f"vit_base_patch16_224.{_AUGREG}", IMAGENET_21K, 84.5),
-            Checkpoint("google/vit-base-patch16-224", IMAGENET_21K),
-        ),
-    ),
-    "vit_base_patch32": Variant(
-        _BASE._replace(patch=32, grid=7),
-        224,
-        (_timm(f"vit_base_patch32_224.{_AUGREG}", IMAGENET_21K, 80.7),),
-    ),
-    "vit_base_patch8": Variant(
-        _BASE._replace(patch=8, grid=28),
-        224,
-        (_timm(f"vit_base_patch8_224.{_AUGREG}", IMAGENET_21K),),
-    ),
-    "vit_large_patch16": Variant(
-        _LARGE,
-        224,
-        (
-            _timm(f"vit_large_patch16_224.{_AUGREG}", IMAGENET_21K, 85.8),
-            Checkpoint("google/vit-large-patch16-224", IMAGENET_21K),
-        ),
-    ),
-    "vit_small_patch16_384": Variant(
-        _SMALL._replace(grid=24),
-        384,
-        (_timm(f"vit_small_patch16_384.{_AUGREG}", IMAGENET_21K),),
-    ),
-    "vit_base_patch16_384": Variant(
-        _BASE._replace(grid=24),
-        384,
-        (_timm(f"vit_base_patch16_384.{_AUGREG}", IMAGENET_21K),),
-    ),
-    "vit_base_patch32_384": Variant(
-        _BASE._replace(patch=32, grid=12),
-        384,
-        (_timm(f"vit_base_patch32_384.{_AUGREG}", IMAGENET_21K),),
-    ),
-    "vit_large_patch16_384": Variant(
-        _LARGE._replace(grid=24),
-        384,
-        (_timm(f"vit_large_patch16_384.{_AUGREG}", IMAGENET_21K),),
-    ),
-    "vit_large_patch32_384": Variant(
-        _LARGE._replace(patch=32, grid=12),
-        384,
-        (
-            _timm("vit_large_patch32_384.orig_in21k_ft_in1k", IMAGENET_21K),
-            Checkpoint("google/vit-large-patch32-384", IMAGENET_21K),
-        ),
-    ),
+    "vit_tiny_patch16": Variant(_TINY),
+    "vit_small_patch16": Variant(_SMALL),
+    "vit_small_patch32": Variant(_SMALL._replace(patch=32, grid=7)),
+    "vit_base_patch16": Variant(_BASE),
+    "vit_base_patch32": Variant(_BASE._replace(patch=32, grid=7)),
+    "vit_base_patch8": Variant(_BASE._replace(patch=8, grid=28)),
+    "vit_large_patch16": Variant(_LARGE),
+    "vit_small_patch16_384": Variant(_SMALL._replace(grid=24), 384),
+    "vit_base_patch16_384": Variant(_BASE._replace(grid=24), 384),
+    "vit_base_patch32_384": Variant(_BASE._replace(patch=32, grid=12), 384),
+    "vit_large_patch16_384": Variant(_LARGE._replace(grid=24), 384),
+    "vit_large_patch32_384": Variant(_LARGE._replace(patch=32, grid=12), 384),
     **{
-        f"deit_{size}{distilled and '_distilled'}_patch16": Variant(
-            shape._replace(distilled=bool(distilled)),
-            224,
-            (
-                _timm(
-                    f"deit_{size}{distilled and '_distilled'}_patch16_224.fb_in1k",
-                    IMAGENET_1K,
-                    top1,
-                ),
-                Checkpoint(
-                    f"facebook/deit-{size}{distilled and '-distilled'}-patch16-224",
-                    IMAGENET_1K,
-                    top1,
-                ),
-            ),
+        f"deit_{size}{distilled}_patch16": Variant(
+            shape._replace(distilled=bool(distilled))
         )
-        for distilled, sizes in (
-            (
-                "",
-                (("tiny", _TINY, 72.2), ("small", _SMALL, 79.9), ("base", _BASE, 81.8)),
-            ),
-            (
-                "distilled",
-                (("tiny", _TINY, 74.5), ("small", _SMALL, 81.2), ("base", _BASE, 83.4)),
-            ),
-        )
-        for size, shape, top1 in sizes
+        for distilled in ("", "_distilled")
+        for size, shape in (("tiny", _TINY), ("small", _SMALL), ("base", _BASE))
     },
 }
 
@@ -189,10 +99,15 @@ def make_architecture(
     }
     # timm's share at the size of the table's weights, all of the image above it.
     share = 0.9 if size <= 224 else 1.0
-    preprocess = center_crop(size, share=share, colors=IMAGENET if deit else HALVES)
+    preprocess = center_crop(
+        size,
+        share=share,
+        colors=IMAGENET if deit else HALVES,
+        interpolation="bicubic",
+    )
     if deit:
         # As its authors evaluate it: transformers' files are theirs.
-        crop = center_crop(size, share=0.875, colors=IMAGENET)
+        crop = center_crop(size, interpolation="bicubic")
         preprocesses = {"transformers": crop}
     else:
         rules["google-npz"] = tuple(google_rules(shape))
@@ -206,6 +121,6 @@ def make_architecture(
         classes=CLASSES,
         make_network=lambda classes: VisionTransformer(shape, classes),
         key_rules=rules,
-        checkpoints=tuple(c.describe() for c in variant.checkpoints),
-        how_to_get=how_to_get(variant.checkpoints),
+        checkpoints=list_checkpoints(name),
+        how_to_get=say_how_to_get(name),
     )

@@ -109,6 +109,19 @@ def load_trainable(
       BackboneError: An unknown backbone or setting, or one without parameters.
       WeightsError: The weights cannot be read or do not fit; all mismatches are listed.
     """
+    check_trainable(name)
+    loaded = load_parameters(name, weights=weights, settings=settings)
+    from tl_pipeline.backbones.trainable import TrainableNetwork
+
+    return TrainableNetwork(loaded.architecture, loaded.arrays)
+
+
+def check_trainable(name: str) -> None:
+    """Raises unless a backbone has parameters that can be trained.
+
+    Raises:
+      BackboneError: It has none, it is a network of the user's own, or unknown.
+    """
     if is_own(name):
         raise BackboneError(
             f"Asked to train {name}: networks of your own are cached, not trained on. "
@@ -118,10 +131,6 @@ def load_trainable(
         raise BackboneError(
             f"Asked to train {name}: it has no parameters. Name another backbone."
         )
-    loaded = load_parameters(name, weights=weights, settings=settings)
-    from tl_pipeline.backbones.trainable import TrainableNetwork
-
-    return TrainableNetwork(loaded.architecture, loaded.arrays)
 
 
 def load_parameters(

@@ -30,13 +30,16 @@ from tl_pipeline.weights.merge import (
 )
 from tl_pipeline.weights.preprocessing import read_preprocess
 from tl_pipeline.weights.reading import load_tensors
+from tl_pipeline.weights.safetensors import write_safetensors
 from tl_pipeline.weights.source import HubName, WeightsSource
 from tl_pipeline.weights.tensors import Tensors
 from tl_pipeline.weights.unwrap import View, apply_view, list_views
 
 _FORMATS_OF_ONE_LAYOUT = ("keras-h5", "keras-weights-h5", "google-npz", "darknet")
 OWN_LAYOUT = "tl-pipeline"  # parameters under this package's names
-PREPROCESS = "preprocess"  # in a file's metadata: how its images are prepared
+# In the metadata of a file of ours: how its images are prepared, and the settings that
+# the network was trained with.
+PREPROCESS, SETTINGS = "preprocess", "settings"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +127,7 @@ def open_checkpoint(
     )
     implied = {
         **architecture.layout_settings.get(layout, {}),
+        **(_own_settings(loaded) if layout == OWN_LAYOUT else {}),
         **_count_channels(architecture, tensors, rules),
         **as_settings((published or {}).get("settings")),
     }
@@ -148,6 +152,43 @@ def open_checkpoint(
         shapes=network_shapes(architecture, classes or architecture.classes),
         origin={**origin, **place, "preprocess": whose},
     )
+
+
+def write_checkpoint(
+    path: Path,
+    architecture: Architecture,
+    arrays: Mapping[str, np.ndarray],
+    *,
+    metadata: Mapping[str, str],
+) -> None:
+    """Writes parameters to a file that is loaded as the network that they are of.
+
+    Args:
+      path: Of the `.safetensors` file; one that is there is replaced.
+      architecture: Its settings and preprocessing go into the file.
+      arrays: float32 by dotted name.
+      metadata: What else is known of them.
+    """
+    known = {
+        SETTINGS: json.dumps(architecture.settings),
+        PREPROCESS: json.dumps(architecture.preprocess.to_json()),
+    }
+    write_safetensors(path, arrays, metadata={**metadata, **known})
+
+
+def _own_settings(tensors: Tensors) -> dict[str, Json]:
+    """Returns the settings that a file of ours was trained with; none of an old one."""
+    try:
+        settings = json.loads(tensors.metadata.get(SETTINGS, "{}"))
+    except ValueError:
+        settings = None
+    if not isinstance(settings, dict):
+        raise WeightsError(
+            f"Weights {tensors.path} name their settings as "
+            f"{shorten(tensors.metadata[SETTINGS])}, which is no JSON object. Write "
+            "the file again."
+        )
+    return settings
 
 
 def _own_preprocess(text: str | None, usual: ImagePreprocess) -> ImagePreprocess:

@@ -1,6 +1,5 @@
 """What a fine-tuning leaves: weights, a store of their features, and a run on it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from tl_pipeline.heads.head import Head
 from tl_pipeline.heads.preparation import Preparation, Steps
 from tl_pipeline.runs.run import Run
 from tl_pipeline.stages.backbones import load_backbone
-from tl_pipeline.stages.checkpoints import PREPROCESS
+from tl_pipeline.stages.checkpoints import write_checkpoint
 from tl_pipeline.stages.choosing import Choosing
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.finetune_comparison import pair_predictions
@@ -35,7 +34,6 @@ from tl_pipeline.stages.training import (
     write_training,
 )
 from tl_pipeline.store.store import open_store
-from tl_pipeline.weights.safetensors import write_safetensors
 
 WEIGHTS = "weights"  # the folder beside the runs
 
@@ -57,11 +55,10 @@ def save_weights(
         "architecture": name,
         "source_dataset": ", then ".join([*known, start.examples.dataset]),
         "made_by": f"tl-pipeline finetune, from run {start.run.identity}",
-        PREPROCESS: json.dumps(network.architecture.preprocess.to_json()),
     }
     if origin.get("license") and known:
         metadata["license"] = str(origin["license"])
-    write_safetensors(path, arrays, metadata=metadata)
+    write_checkpoint(path, network.architecture, arrays, metadata=metadata)
     return path
 
 

@@ -19,6 +19,7 @@ from tl_pipeline.stages.baselines import load_baselines
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.extraction import check_failures
 from tl_pipeline.stages.finetune import finetune
+from tl_pipeline.stages.finetune_check import check_finetune
 from tl_pipeline.stages.handover import leave_extracted
 from tl_pipeline.stages.plan import PlanReport, plan
 from tl_pipeline.stages.promote import promote
@@ -39,6 +40,8 @@ def extract_step(config: Mapping[str, Any], *, wait: bool = True) -> dict[str, A
       `ExtractReport.to_json()`.
 
     Raises:
+      BackboneError: `[finetune]` is enabled, and the backbone cannot be trained.
+      RequestError: It is enabled, and no run of this pipeline could be started from.
       TooManyFailuresError: More examples failed than `[data] max_failures` allows.
     """
     options = make_config(config, where="of this pipeline")
@@ -241,13 +244,16 @@ def run_local(config: PipelineConfig, *, wait: bool = True) -> dict[str, Json]:
 
 def _request(options: PipelineConfig) -> dict[str, Any]:
     """Returns what `extract` and `plan` are asked for."""
+    dataset = _load_data(options)
+    if options.finetune.enabled:
+        check_finetune(options, dataset)
     backbone = load_backbone(
         options.backbone.name,
         weights=options.backbone.weights,
         compute_dtype=options.backbone.compute_dtype,
     )
     return {
-        "dataset": _load_data(options),
+        "dataset": dataset,
         "backbone": backbone,
         "features": options.backbone.features,
         "store_root": Path(options.store.root),
