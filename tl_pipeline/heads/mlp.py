@@ -7,10 +7,17 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tl_pipeline.devices import Placement
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, FeatureShapeError, TrainingError
 from tl_pipeline.heads.device_memory import fits_on_device, telling_exhaustion
-from tl_pipeline.heads.lanes import ResidentRows, StreamedRows, Trained, train_lanes
+from tl_pipeline.heads.lanes import (
+    ResidentRows,
+    StreamedRows,
+    Trained,
+    place_lanes,
+    train_lanes,
+)
 from tl_pipeline.heads.losses import LOSSES
 from tl_pipeline.heads.minibatches import ArrayBatches, Minibatches
 from tl_pipeline.heads.network import Layers, saved_arrays
@@ -216,13 +223,15 @@ def _fit_weighted(
         groups.setdefault((program, one.epochs, size), []).append(m)
     trained: list[Trained | None] = [None] * len(settings)
     for (program, epochs, size), heads in groups.items():
-        rows = _rows_of(features, weighting, task, val, program, size, seed)
+        placement = place_lanes(len(heads))
+        rows = _rows_of(features, weighting, task, val, program, size, seed, placement)
         with telling_exhaustion(f"{len(heads)} heads on {len(features):,} rows"):
             found = train_lanes(
                 program,
                 _strengths_of([settings[m] for m in heads], weighting, heads),
                 epochs=epochs,
                 advance=rows.advance(program),
+                placement=placement,
             )
         for m, one in zip(heads, found, strict=True):
             center = weighting.center[weighting.sets[m]]
@@ -298,6 +307,7 @@ def _rows_of(
     program: Program,
     size: int,
     seed: int,
+    placement: Placement,
 ) -> ResidentRows | StreamedRows:
     """Returns the rows to train on and those to stop by, wherever they are."""
     n_sets = len(weighting.train)
@@ -322,7 +332,9 @@ def _rows_of(
         if not isinstance(source, Minibatches):
             source = ArrayBatches(np.asarray(source), batch_size=size)
         validation = (source, table) if program.stops_early else None
-        return StreamedRows(features, weighting, validation, seed=seed)
+        return StreamedRows(
+            features, weighting, validation, seed=seed, placement=placement
+        )
     if isinstance(source, Minibatches):
         raise ConfigError(
             "Asked to train on an array and to stop by minibatches. Give validation "
@@ -332,7 +344,14 @@ def _rows_of(
     validation = Rows(
         np.asarray(source)[used], targets[used], weights[:, used].astype(np.float32)
     )
-    return ResidentRows(features, weighting, validation, batch_size=size, seed=seed)
+    return ResidentRows(
+        features,
+        weighting,
+        validation,
+        batch_size=size,
+        seed=seed,
+        placement=placement,
+    )
 
 
 def _unscaled(
