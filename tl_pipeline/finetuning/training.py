@@ -15,6 +15,7 @@ from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.finetuning.checkpoints import Checkpoints
 from tl_pipeline.finetuning.optimizer import make_optimizer
 from tl_pipeline.finetuning.order import iterate_batches
+from tl_pipeline.finetuning.partition import opening_epochs
 from tl_pipeline.finetuning.steps import (
     Apply,
     Prepare,
@@ -140,7 +141,14 @@ class _Loop:
         self._placement = share_batch(self._batch_size)
         self._epoch_steps = math.ceil(n / self._batch_size)
         self.n_steps = config.epochs * self._epoch_steps
-        self._optimizer = make_optimizer(config, problem.depths, n_steps=self.n_steps)
+        opens = opening_epochs(problem.depths, every=config.unfreeze_every)
+        self._all_open = max(opens.values())  # epochs until then
+        self._optimizer = make_optimizer(
+            config,
+            problem.depths,
+            n_steps=self.n_steps,
+            opens={n: epochs * self._epoch_steps for n, epochs in opens.items()},
+        )
         self._update: Any = make_update(
             problem.apply, problem.prepare, self._optimizer, config
         )
@@ -217,7 +225,7 @@ class _Loop:
 
     def _is_over(self) -> bool:
         epoch, rest = divmod(self.step, self._epoch_steps)
-        waited = epoch - self._about["best_epoch"]
+        waited = epoch - max(self._about["best_epoch"], self._all_open)
         return not rest and (
             self.step >= self.n_steps or waited >= self._config.patience
         )

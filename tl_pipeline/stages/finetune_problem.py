@@ -17,7 +17,12 @@ from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.errors import ConfigError, RequestError
 from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.finetuning.head import make_blank_head, make_head
-from tl_pipeline.finetuning.partition import ALL, Partition, choose_trained
+from tl_pipeline.finetuning.partition import (
+    ALL,
+    Partition,
+    choose_trained,
+    opening_epochs,
+)
 from tl_pipeline.finetuning.training import Augment, Examples, Problem
 from tl_pipeline.heads.affine import flatten_head
 from tl_pipeline.stages.extract import extract
@@ -56,7 +61,8 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
       config: With one way.
 
     Raises:
-      ConfigError: A block is unknown, or nothing is left before the cut.
+      ConfigError: A block is unknown or would never be trained, or nothing is left
+        before the cut.
       BackboneError: The network cannot be cut there.
     """
     (way,) = config.ways
@@ -70,6 +76,7 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
                 "learning_rate": SCRATCH_RATE,
                 "head_learning_rate": SCRATCH_RATE,
                 "layer_decay": 1.0,
+                "unfreeze_every": 0,
             }
         )
     partition = choose_trained(
@@ -78,6 +85,7 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
         last=config.unfreeze_last_blocks,
         statistics=network.statistics,
     )
+    _check_opening(partition, config)
     cut = None
     if way == SPLIT:
         names = tuple(blocks)
@@ -92,6 +100,19 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
         network.check_cut(cut, features)
         config = config.model_copy(update={"augment": "none", "augment_settings": {}})
     return Plan(config, features, partition, cut)
+
+
+def _check_opening(partition: Partition, config: FinetuneConfig) -> None:
+    """Raises where a block would still be closed in the last epoch."""
+    opens = opening_epochs(partition.depths, every=config.unfreeze_every)
+    latest = max(opens.values())
+    if latest >= config.epochs:
+        raise ConfigError(
+            f"Asked to unfreeze {len(partition.blocks)} blocks, one more every "
+            f"{config.unfreeze_every} epochs: {partition.blocks[0]} would begin after "
+            f"{latest} epochs, and there are {config.epochs}. Lower unfreeze_every, "
+            "unfreeze fewer blocks, or raise epochs."
+        )
 
 
 def make_problem(
