@@ -118,7 +118,7 @@ def fine_tune(root: Path, run: str, places: dict[str, Any]) -> dict[str, Any]:
 
     def look(compiled: Any) -> Any:
         *_, views, targets, weight, _ = compiled.input_shardings[0]
-        sizes = ((64, 8, 8, 1), (64, 5), (64,))
+        sizes = ((64, 16, 16, 1), (64, 5), (64,))
         given = zip((views, targets, weight), sizes, strict=True)
         seen.append([[len(s.device_set), *s.shard_shape(size)] for s, size in given])
         return account(compiled)

@@ -90,7 +90,7 @@ def test_a_fine_tuned_network_is_that_of_one_device(one_and_four):
 def test_one_device_holds_everything_whole(one_and_four):
     found = places(one_and_four[0])
     assert [len(found[kind]) for kind in ("rows", "linear", "streamed")] == [1, 1, 1]
-    assert found["finetune"] == [[1, 64, 8, 8, 1], [1, 64, 5], [1, 64]]
+    assert found["finetune"] == [[1, 64, 16, 16, 1], [1, 64, 5], [1, 64]]
 
 
 def test_each_device_takes_its_part(one_and_four):
@@ -101,7 +101,7 @@ def test_each_device_takes_its_part(one_and_four):
     assert found["mlp"][-1] == [[1]] * 4  # of the one that was not done yet
     assert found["streamed"] == [[1]] * 4
     assert found["alone"] == [[1]]
-    assert found["finetune"] == [[4, 16, 8, 8, 1], [4, 16, 5], [4, 16]]
+    assert found["finetune"] == [[4, 16, 16, 16, 1], [4, 16, 5], [4, 16]]
 
 
 def test_a_batch_that_cannot_be_dealt_out_evenly_takes_fewer_devices(

@@ -237,7 +237,7 @@ def _take_head(start: Start) -> dict[str, np.ndarray]:
 
 
 def _make_views(plan: Plan, start: Start, network: TrainableNetwork) -> Augment | None:
-    """Makes the function that augments a batch of pictures, uint8 [B, H, W, C]."""
+    """Makes the function that augments a batch of pictures, [B, H, W, C] integers."""
     recipe = make_recipe(plan.config.augment, plan.config.augment_settings)
     if recipe == Recipe():
         return None
@@ -246,12 +246,13 @@ def _make_views(plan: Plan, start: Start, network: TrainableNetwork) -> Augment 
         network.architecture.preprocess.color == "bgr",
     )
     content = start.data.content[start.data.split("train").rows]
+    white = jnp.float32(np.iinfo(network.architecture.preprocess.dtype).max)
 
     def make_views(
         rows: np.ndarray, step: int, images: Any, targets: np.ndarray
     ) -> tuple[Any, Any]:
         keys = make_keys(plan.config.seed, content[rows], step)
-        views = _turn_channels(images / jnp.float32(255), is_reversed)
+        views = _turn_channels(images / white, is_reversed)
         views, mixed = augment(keys, views, jnp.asarray(targets))
         return _turn_channels(views * 255, is_reversed), mixed
 
