@@ -27,6 +27,9 @@ class FinetuneConfig(Section):
     unfreeze_last_blocks: int | None = Field(
         None, ge=0, description="so many blocks at the end instead"
     )
+    unfreeze_every: int = Field(
+        0, ge=0, description="epochs from one block to the next; 0: all at once"
+    )
     learning_rate: Above0 = Field(
         1e-5, description="of the last block, after the warm-up"
     )

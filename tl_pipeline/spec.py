@@ -6,7 +6,7 @@ splits and dates are no part of it: changing them never makes a stored row wrong
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tl_pipeline.arrays import COMPUTE_DTYPES, STORE_DTYPES
 from tl_pipeline.digest import Json, json_digest
@@ -104,6 +104,16 @@ class ImagePreprocess:
     def to_json(self) -> dict[str, Json]:
         """Returns the fields as plain data, the kind among them."""
         return {"kind": "image", **_plain(dataclasses.asdict(self))}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "ImagePreprocess":
+        """Makes it from the fields as `to_json` returns them."""
+        fields: dict[str, Any] = {
+            key: tuple(field) if isinstance(field, list) else field
+            for key, field in value.items()
+            if key != "kind"
+        }
+        return cls(**fields)
 
 
 @dataclasses.dataclass(frozen=True)

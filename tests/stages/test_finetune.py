@@ -194,6 +194,8 @@ def test_what_cannot_be_asked_is_refused_in_a_sentence(digits_run: str, tmp_path
         finetune(digits_run, unfreeze=["stage3"])
     with pytest.raises(ConfigError, match="no block frozen"):
         finetune(digits_run, ways=["split"])
+    with pytest.raises(ConfigError, match="stage1 would begin after 2 epochs"):
+        finetune(digits_run, unfreeze_every=2, **QUICK)
     with pytest.raises(DatasetError, match="it lacks 896 of the 896 examples"):
         finetune(digits_run, data="builtin:digits")
 

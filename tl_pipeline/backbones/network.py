@@ -28,6 +28,7 @@ from tl_pipeline.backbones.parameters import (
     split_classifier,
 )
 from tl_pipeline.backbones.standardized import standardize_kernels
+from tl_pipeline.devices import Placement, share_batch
 from tl_pipeline.digest import Json
 from tl_pipeline.spec import Feature, ImagePreprocess
 
@@ -84,6 +85,7 @@ class NetworkBackbone:
         standardize_kernels(network)
         self._graph, state = nnx.split(network)
         self._state = cast_floats(state, compute_dtype)
+        self._placed: dict[Placement, Any] = {}
 
     def feature_shapes(self) -> dict[str, tuple[int, ...]]:
         """Returns each output's shape for one example, in order, unpooled."""
@@ -93,6 +95,8 @@ class NetworkBackbone:
         """Returns the compiled function of these features, on [B, H, W, C] integers.
 
         It returns before the device is done: fetch a batch after dispatching the next.
+        All local devices share a batch whose rows can be dealt out evenly; see
+        `share_batch`.
 
         Raises:
           BackboneError: A feature is unknown, or its pooling does not apply.
@@ -100,10 +104,11 @@ class NetworkBackbone:
         wanted = tuple(resolve_features(features, self._shapes, backbone=self.name))
 
         def forward(images: np.ndarray) -> dict[str, jax.Array]:
+            placement = share_batch(len(images))
             computed = compute_features(
                 self._graph,
-                self._state,
-                jax.device_put(images),
+                self._weights_on(placement),
+                placement.split(images),
                 features=wanted,
                 preprocess=self.preprocess,
                 compute_dtype=self.compute_dtype,
@@ -115,17 +120,20 @@ class NetworkBackbone:
         return forward
 
     def measure_memory(self, features: Sequence[str], batch_size: int) -> int | None:
-        """Returns the bytes of device memory that a batch takes, weights included.
+        """Returns the bytes of each device's memory that a batch takes, with weights.
 
         By the compiler's own account, which not every platform gives: None there.
         """
         wanted = tuple(resolve_features(features, self._shapes, backbone=self.name))
+        placement = share_batch(batch_size)
         images = jax.ShapeDtypeStruct(
-            (batch_size, *self.preprocess.input_shape), self.preprocess.dtype
+            (batch_size, *self.preprocess.input_shape),
+            self.preprocess.dtype,
+            sharding=placement.sharding(),
         )
         compiled = compute_features.lower(
             self._graph,
-            self._state,
+            self._weights_on(placement),
             images,
             features=wanted,
             preprocess=self.preprocess,
@@ -140,6 +148,14 @@ class NetworkBackbone:
             + found.output_size_in_bytes
             + found.temp_size_in_bytes
         )
+
+    def _weights_on(self, placement: Placement) -> Any:
+        """Returns the weights, whole on each device; they are copied there once."""
+        if len(placement.devices) == 1:
+            return self._state
+        if placement not in self._placed:
+            self._placed[placement] = placement.copy(self._state)
+        return self._placed[placement]
 
 
 @functools.partial(

@@ -1,7 +1,7 @@
 """`finetune`: a run's backbone trained on below its head."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -27,6 +27,7 @@ def finetune(
     settings: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     run_root: Path | None = None,
     checkpoints: Path | None = None,
+    preview: Path | None = None,
     workers: int | None = None,
     as_json: AsJson = False,
 ) -> None:
@@ -52,11 +53,10 @@ def finetune(
         layer_decay=0.8 or remat=true; may be repeated.
       run_root: The folder of runs; default: the run's.
       checkpoints: The folder of checkpoints; default: one beside the runs.
+      preview: A .png file: some train examples and views of them are drawn there, and
+        nothing is trained.
       workers: Decoding threads; default: one a core.
     """
-    from tl_pipeline.reporting.finetune import describe_finetune
-    from tl_pipeline.stages.finetune import finetune as run_finetune
-
     console = Console(as_json=as_json)
     given = {
         "ways": ways,
@@ -69,6 +69,15 @@ def finetune(
         "seed": seed,
         **read_settings(settings or []),
     }
+    asked: dict[str, Any] = {
+        key: value for key, value in given.items() if value is not None
+    }
+    if preview is not None:
+        _draw(preview, console, run, data=data, workers=workers, **asked)
+        return
+    from tl_pipeline.reporting.finetune import describe_finetune
+    from tl_pipeline.stages.finetune import finetune as run_finetune
+
     report = run_finetune(
         run,
         data=data,
@@ -77,8 +86,23 @@ def finetune(
         checkpoints=checkpoints,
         workers=workers,
         progress=console.progress(),
-        **{key: value for key, value in given.items() if value is not None},
+        **asked,
     )
     plain = report.to_json()
     console.say(*describe_finetune(plain))
     console.result(plain)
+
+
+def _draw(preview: Path, console: Console, run: Path, **asked: Any) -> None:
+    from tl_pipeline.errors import RequestError
+    from tl_pipeline.files import write_atomically
+    from tl_pipeline.stages.finetune_preview import preview_finetune
+
+    if preview.suffix.lower() != ".png" or not preview.parent.is_dir():
+        raise RequestError(
+            f"Asked for a preview in {preview}: it is a picture. Name a .png file in a "
+            "folder that is there."
+        )
+    write_atomically(preview, preview_finetune(run, **asked))
+    console.say(f"preview {preview}; nothing was trained")
+    console.result({"preview": str(preview)})

@@ -28,6 +28,25 @@ class Partition(NamedTuple):
     blocks: tuple[str, ...]
 
 
+def opening_epochs(depths: Mapping[str, int], *, every: int) -> dict[str, int]:
+    """Returns the epochs, from 0, that pass before each parameter is trained.
+
+    The head and the last block are from the start, then a block more each time, towards
+    the input.
+
+    Args:
+      depths: By parameter, from `Partition`.
+      every: Epochs from one block to the next.
+
+    Example:
+      >>> opening_epochs({"@bias": 0, "top": 1, "low": 4}, every=3)
+      {'@bias': 0, 'top': 0, 'low': 3}
+    """
+    below = sorted({depth for depth in depths.values() if depth > 0})
+    epochs = {0: 0} | {depth: i * every for i, depth in enumerate(below)}
+    return {name: epochs[depth] for name, depth in depths.items()}
+
+
 def choose_trained(
     blocks: Mapping[str, Sequence[str]],
     *,

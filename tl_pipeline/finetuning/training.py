@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from tl_pipeline.devices import share_batch
 from tl_pipeline.errors import TrainingError
 from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.finetuning.checkpoints import Checkpoints
 from tl_pipeline.finetuning.optimizer import make_optimizer
 from tl_pipeline.finetuning.order import iterate_batches
+from tl_pipeline.finetuning.partition import opening_epochs
 from tl_pipeline.finetuning.steps import (
     Apply,
     Prepare,
@@ -79,8 +81,8 @@ class Tuned(NamedTuple):
       epochs: For each epoch `epoch`, `val_loss` and the `train_loss` of its batches.
       steps: Steps done, by whichever process.
       seconds: What they took, likewise.
-      memory: Bytes of device memory that a step takes, by the compiler's account; None
-        where it gives none.
+      memory: Bytes of each device's memory that a step takes, by the compiler's
+        account; None where it gives none.
     """
 
     trained: dict[str, np.ndarray]
@@ -101,7 +103,9 @@ def fine_tune(
     """Trains until validation gains no more, and returns the best epoch's parameters.
 
     Killed at any time and called again, it ends in the same bytes on the same machine:
-    the order of examples and all keys are functions of seed and step.
+    the order of examples and all keys are functions of seed and step. All local devices
+    share a batch that can be dealt out evenly, see `share_batch`, and each holds all
+    parameters.
 
     Args:
       problem: What is trained on what.
@@ -137,16 +141,24 @@ class _Loop:
         self._checkpoints = checkpoints
         n = len(problem.train.targets)
         self._batch_size = min(config.batch_size, n)
+        self._placement = share_batch(self._batch_size)
         self._epoch_steps = math.ceil(n / self._batch_size)
         self.n_steps = config.epochs * self._epoch_steps
-        self._optimizer = make_optimizer(config, problem.depths, n_steps=self.n_steps)
+        opens = opening_epochs(problem.depths, every=config.unfreeze_every)
+        self._all_open = max(opens.values())  # epochs until then
+        self._optimizer = make_optimizer(
+            config,
+            problem.depths,
+            n_steps=self.n_steps,
+            opens={n: epochs * self._epoch_steps for n, epochs in opens.items()},
+        )
         self._update: Any = make_update(
             problem.apply, problem.prepare, self._optimizer, config
         )
         self._predict = make_predict(problem.apply, problem.prepare, config)
-        self._frozen = jax.device_put(dict(problem.frozen))
-        self._trained: Any = jax.device_put(dict(problem.trained))
-        self._state: Any = self._optimizer.init(self._trained)
+        self._frozen = self._placement.copy(dict(problem.frozen))
+        self._trained: Any = self._placement.copy(dict(problem.trained))
+        self._state: Any = self._placement.copy(self._optimizer.init(self._trained))
         self._best: dict[str, np.ndarray] = dict(problem.trained)
         self._memory: int | None = None
         self.step = 0
@@ -164,8 +176,8 @@ class _Loop:
         if found is not None:
             self.step, self._about = found.step, found.about
             tree = found.tree
-            self._trained = jax.device_put(tree["trained"])
-            self._state = jax.device_put(tree["optimizer"])
+            self._trained = self._placement.copy(tree["trained"])
+            self._state = self._placement.copy(tree["optimizer"])
             self._best = tree["best"]
 
     def run(self, progress: Progress) -> None:
@@ -218,14 +230,15 @@ class _Loop:
 
     def _is_over(self) -> bool:
         epoch, rest = divmod(self.step, self._epoch_steps)
-        waited = epoch - self._about["best_epoch"]
+        waited = epoch - max(self._about["best_epoch"], self._all_open)
         return not rest and (
             self.step >= self.n_steps or waited >= self._config.patience
         )
 
     def _take_step(self, rows: np.ndarray, inputs: np.ndarray) -> None:
         train = self._problem.train
-        views, targets = jax.device_put(inputs), train.targets[rows]
+        split = self._placement.split
+        views, targets = split(inputs), train.targets[rows]
         if self._problem.augment is not None:
             # Not within the update, where XLA would compute its steps over and over.
             views, targets = self._problem.augment(rows, self.step, views, targets)
@@ -233,10 +246,8 @@ class _Loop:
             self._trained,
             self._state,
             self._frozen,
-            views,
-            targets,
-            train.weight[rows],
-            np.int32(self.step),
+            *split((views, targets, train.weight[rows])),
+            self._placement.copy(np.int32(self.step)),
         )
         if self._memory is None:
             # Compiled ahead of its first call, to have the compiler's account.
@@ -250,7 +261,10 @@ class _Loop:
                 f"at step {self.step + 1}; {self._checkpoints.describe_latest()}. Lower"
                 " learning_rate, or set clip_norm."
             )
-        self._trained, self._state = done.trained, done.optimizer
+        # As the next step takes them, wherever the compiler left them.
+        self._trained, self._state = self._placement.copy(
+            (done.trained, done.optimizer)
+        )
         self._about["losses"].append(loss)
         self.step += 1
 
@@ -281,7 +295,7 @@ class _Loop:
             for start in range(0, n, size)
         ]
         found = [
-            np.asarray(self._predict(parameters, jax.device_put(inputs)))
+            np.asarray(self._predict(parameters, self._placement.split(inputs)))
             for inputs in self._problem.val.stream(batches)
         ]
         return np.concatenate(found)[:n]

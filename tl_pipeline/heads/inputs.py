@@ -9,6 +9,7 @@ from tl_pipeline.errors import (
     FeatureShapeError,
     TrainingError,
 )
+from tl_pipeline.heads.minibatches import Minibatches
 
 # A million squares of it still add up to less than float32 can hold.
 LARGEST = 1e15
@@ -159,3 +160,51 @@ def checked_weights(
     total = different.sum(axis=1, keepdims=True)
     # A head without any example is reported as one without classes, not as NaN.
     return different / np.where(total > 0, total, 1), np.broadcast_to(rows, m)
+
+
+def checked_rows(features: ArrayLike | Minibatches) -> np.ndarray | Minibatches:
+    """Returns [N, ...] float32 rows to train on, or minibatches as they are.
+
+    Raises:
+      FeatureShapeError: There are none, or they have no axis of features.
+      TrainingError: They are not finite.
+    """
+    if isinstance(features, Minibatches):
+        return features
+    features = np.asarray(features, np.float32)
+    if features.ndim < 2 or not features.size:
+        raise FeatureShapeError(
+            f"Expected features of shape [N, D] with N > 0 and D > 0, got "
+            f"{list(features.shape)}."
+        )
+    if not np.isfinite(features).all():
+        raise TrainingError(
+            f"Asked to train heads on {len(features)} rows, of which some hold "
+            "features that are not finite. Leave those examples out."
+        )
+    return features
+
+
+def checked_views(views: ArrayLike, features: np.ndarray | Minibatches) -> np.ndarray:
+    """Returns views [V, N, ...] of rows in the shape in which these are taken.
+
+    Raises:
+      FeatureShapeError: They are not of so many numbers.
+      TrainingError: They are not finite.
+      ConfigError: The rows come in minibatches.
+    """
+    if isinstance(features, Minibatches):
+        raise ConfigError(
+            "Asked to draw views of minibatches: give the features as an array, or "
+            "minibatches that draw views themselves."
+        )
+    views = np.asarray(views, np.float32)
+    if views.ndim < 3 or views[0].size != features.size:
+        raise FeatureShapeError(
+            f"Expected views of shape [V, N, ...] of features {list(features.shape)}, "
+            f"got {list(views.shape)}."
+        )
+    views = views.reshape(len(views), *features.shape)
+    for view in views:
+        checked_rows(view)
+    return views

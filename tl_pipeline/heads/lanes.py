@@ -2,6 +2,9 @@
 
 A head that is done costs as much as one that is not until it leaves the program. They
 leave when half of the lanes are done: for a smaller program is compiled anew.
+
+Of several devices each trains its share of the lanes, on rows that are on all of them.
+A head that is trained alone gains nothing from them, and is trained on one.
 """
 
 from collections.abc import Callable
@@ -12,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tl_pipeline.devices import Placement, all_devices, share_batch
 from tl_pipeline.heads.minibatches import Minibatches, draw_views, epoch_order
 from tl_pipeline.heads.training import (
     Program,
@@ -44,8 +48,18 @@ class Trained(NamedTuple):
 Advance = Callable[[Strengths, State, int, int], State]
 
 
+def place_lanes(n_heads: int) -> Placement:
+    """Returns the devices that train so many heads of one program."""
+    return all_devices() if n_heads > 1 else share_batch(1)
+
+
 def train_lanes(
-    program: Program, strengths: Strengths, *, epochs: int, advance: Advance
+    program: Program,
+    strengths: Strengths,
+    *,
+    epochs: int,
+    advance: Advance,
+    placement: Placement,
 ) -> list[Trained]:
     """Trains M heads together, and lets go of those that are done.
 
@@ -54,10 +68,14 @@ def train_lanes(
       strengths: In what they differ, NumPy arrays.
       epochs: At most.
       advance: Trains a state from one epoch on for some.
+      placement: The devices, from `place_lanes`, where the rows are too.
     """
-    heads = np.arange(len(strengths.seed))  # of each lane; -1: filled up
-    found: list[Trained | None] = [None] * len(heads)
-    state = begin(program, jax.tree.map(jnp.asarray, strengths))
+    n_heads = len(strengths.seed)
+    found: list[Trained | None] = [None] * n_heads
+    lanes = np.resize(np.arange(n_heads), placement.fill_up(n_heads))
+    strengths = jax.tree.map(itemgetter(lanes), strengths)
+    heads = np.where(np.arange(len(lanes)) < n_heads, lanes, -1)  # -1: filled up
+    state = placement.split(begin(program, placement.split(strengths)))
     epoch = 0
     while epoch < epochs:
         length = min(SEGMENT, epochs - epoch)
@@ -70,8 +88,12 @@ def train_lanes(
             continue
         _collect(state, heads, np.setdiff1d(np.arange(len(heads)), alive), found)
         # Powers of two: few programs, whoever is left.
-        lanes = np.resize(alive, 1 << (len(alive) - 1).bit_length())
+        size = placement.fill_up(1 << (len(alive) - 1).bit_length())
+        if size >= len(heads):
+            continue
+        lanes = np.resize(alive, size)
         state, strengths = jax.tree.map(itemgetter(lanes), (state, strengths))
+        state = placement.split(state)
         heads = np.where(np.arange(len(lanes)) < len(alive), heads[lanes], -1)
     _collect(state, heads, np.arange(len(heads)), found)
     return [trained for trained in found if trained is not None]
@@ -108,16 +130,18 @@ class ResidentRows:
         *,
         batch_size: int,
         seed: int,
+        placement: Placement,
         views: np.ndarray | None = None,
     ):
-        """Puts all on the device: [N, ...] float32, and [V, N, ...] views of them."""
+        """Puts all on each device: [N, ...] float32, and [V, N, ...] views of them."""
         self._n_views = 0 if views is None else len(views)
         stacked = features
         if views is not None:
             stacked = np.concatenate([features[None], views])
             stacked = stacked.reshape(-1, *features.shape[1:])
-        self._train = jax.device_put(Rows(stacked, weighting.targets, weighting.train))
-        self._validation = jax.device_put(validation)
+        rows = Rows(stacked, weighting.targets, weighting.train)
+        self._train = placement.copy(rows)
+        self._validation = placement.copy(validation)
         self._column_weight = jnp.asarray(weighting.column_weight)
         self._shape = len(features), min(batch_size, len(features))
         n = len(validation.features)
@@ -168,6 +192,7 @@ class StreamedRows:
         validation: "tuple[Minibatches, Rows] | None",
         *,
         seed: int,
+        placement: Placement,
     ):
         """Keeps the minibatches; the rows' targets and weights stay on the host.
 
@@ -177,8 +202,9 @@ class StreamedRows:
           validation: Minibatches to score, with the table's targets and weights; None
             where none is needed.
           seed: Of the order.
+          placement: The devices that take each minibatch.
         """
-        self._batches, self._seed = batches, seed
+        self._batches, self._seed, self._placement = batches, seed, placement
         self._rows = Rows(None, weighting.targets, weighting.train)
         self._validation = validation
         self._column_weight = jnp.asarray(weighting.column_weight)
@@ -204,7 +230,7 @@ class StreamedRows:
         steps = -(-len(self._batches) // self._batches.batch_size)
         total, number = jnp.zeros(len(state.alive)), 0
         for features, places in self._batches.shuffled(seed=self._seed, epoch=epoch):
-            rows = _handed_over(features, places, self._rows, self._batches.batch_size)
+            rows = self._hand_over(features, places, self._rows, self._batches)
             state, value = run_step(
                 program,
                 strengths,
@@ -227,22 +253,26 @@ class StreamedRows:
         batches, table = self._validation
         total = jnp.zeros(len(strengths.seed))
         for features, places in batches.shuffled(seed=0, epoch=0):
-            rows = _handed_over(features, places, table, batches.batch_size)
+            rows = self._hand_over(features, places, table, batches)
             total += run_score(
                 program, strengths, self._column_weight, parameters, rows
             )
         return total
 
-
-def _handed_over(
-    features: np.ndarray, places: np.ndarray, table: Rows, size: int
-) -> Rows:
-    """Returns a minibatch on the device, filled up to its usual size by no rows."""
-    missing = size - len(places)
-    features = np.asarray(features, np.float32)
-    if missing:
-        features = np.concatenate([features, features[:1].repeat(missing, axis=0)])
-        places = np.concatenate([places, places[:1].repeat(missing)])
-    weights = table.weights[:, places]
-    weights[:, size - missing :] = 0
-    return jax.device_put(Rows(features, table.targets[places], weights))
+    def _hand_over(
+        self,
+        features: np.ndarray,
+        places: np.ndarray,
+        table: Rows,
+        batches: Minibatches,
+    ) -> Rows:
+        """Returns a minibatch on the devices, filled up to its size by no rows."""
+        size = batches.batch_size
+        missing = size - len(places)
+        features = np.asarray(features, np.float32)
+        if missing:
+            features = np.concatenate([features, features[:1].repeat(missing, axis=0)])
+            places = np.concatenate([places, places[:1].repeat(missing)])
+        weights = table.weights[:, places]
+        weights[:, size - missing :] = 0
+        return self._placement.copy(Rows(features, table.targets[places], weights))

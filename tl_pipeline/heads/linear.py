@@ -4,6 +4,9 @@ The objective of each is the (weighted) mean cross-entropy plus `l2 / 2` times t
 squared norm of its kernel; the bias is not penalized. With two classes the norm is that
 of the difference of the two kernels: in both cases it is scikit-learn's
 `LogisticRegression` with `C = 1 / (l2 * N)`.
+
+Several devices share the rows, not the heads: strengths are one path, each of which
+begins where the last one led, so that there may be one path alone.
 """
 
 from collections.abc import Sequence
@@ -14,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tl_pipeline.devices import Placement, all_devices
 from tl_pipeline.errors import DatasetError, FeatureShapeError, TrainingError
 from tl_pipeline.heads.axes import Axes, principal_axes
 from tl_pipeline.heads.device_memory import telling_exhaustion
@@ -25,7 +29,7 @@ from tl_pipeline.heads.inputs import (
     checked_weights,
 )
 from tl_pipeline.heads.objective import Problem
-from tl_pipeline.heads.paths import Chunk, make_chunks
+from tl_pipeline.heads.paths import make_chunks
 from tl_pipeline.heads.solver import ABSENT_BIAS, Solution, advance, begin
 
 
@@ -155,15 +159,28 @@ def fit_along(
     loss = np.empty(len(strengths), np.float32)
     n_iter = np.empty(len(strengths), np.int32)
     converged = np.empty(len(strengths), bool)
+    placement = all_devices()
     with telling_exhaustion(f"{len(strengths)} linear heads on {len(targets):,} rows"):
-        on_device = jax.device_put((axes.features, targets, axes.squares))
+        turned, targets, weights = _dealt_out(
+            placement, axes.features, targets, weights
+        )
+        on_device = (
+            *placement.split((turned, targets)),
+            placement.copy(axes.squares),
+        )
         for chunk in make_chunks(
             strengths, rows, n_classes=n_classes, shape=axes.features.shape
         ):
             # |w1 - w0|**2 is 2 * (|w0|**2 + |w1|**2) where the two add up to 0.
             penalty = strengths[chunk.heads] * (2 if n_classes == 2 else 1)
             found = _follow(
-                on_device, weights, shares, smoothing, chunk, penalty, max_iter, tol
+                on_device,
+                placement.split(weights[chunk.rows], axis=1),
+                shares[chunk.rows],
+                smoothing,
+                penalty,
+                max_iter,
+                tol,
             )
             for heads, solution in zip(chunk.heads[::-1], found[::-1], strict=True):
                 # Backwards, so that what a head's repeats found is overwritten.
@@ -212,19 +229,35 @@ def class_shares(
     return np.stack([np.bincount(targets, row, n_classes) for row in weights])
 
 
+def _dealt_out(
+    placement: Placement, *arrays: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns features, targets and weights, with rows that weigh nothing at the end.
+
+    So many that each device gets as many rows.
+    """
+    features, targets, weights = arrays
+    n = placement.fill_up(len(targets)) - len(targets)
+    if not n:
+        return features, targets, weights
+    return (
+        np.pad(features, [(0, n), (0, 0)]),
+        np.pad(targets, (0, n)),
+        np.pad(weights, [(0, 0), (0, n)]),
+    )
+
+
 def _follow(
     on_device: tuple[jax.Array, ...],
-    weights: np.ndarray,
+    weights: jax.Array,
     shares: np.ndarray,
     smoothing: float | None,
-    chunk: Chunk,
     penalty: np.ndarray,
     max_iter: int,
     tol: float,
 ) -> list[Solution]:
     """Returns what a chunk's paths find at each step; NumPy arrays."""
     features, targets, squares = on_device
-    shares = shares[chunk.rows]
     present = shares > 0
     # Without a kernel the optimum is the logarithm of the class frequencies, smoothed.
     if smoothing is not None:
@@ -235,7 +268,7 @@ def _follow(
     problem = Problem(
         features=features,
         targets=targets,
-        weights=jnp.asarray(weights[chunk.rows]),
+        weights=weights,
         present=jnp.asarray(present),
         squares=squares,
         smoothing=None if smoothing is None else jnp.float32(smoothing),

@@ -7,10 +7,18 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tl_pipeline.devices import Placement
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, FeatureShapeError, TrainingError
 from tl_pipeline.heads.device_memory import fits_on_device, telling_exhaustion
-from tl_pipeline.heads.lanes import ResidentRows, StreamedRows, Trained, train_lanes
+from tl_pipeline.heads.inputs import checked_rows, checked_views
+from tl_pipeline.heads.lanes import (
+    ResidentRows,
+    StreamedRows,
+    Trained,
+    place_lanes,
+    train_lanes,
+)
 from tl_pipeline.heads.losses import LOSSES
 from tl_pipeline.heads.minibatches import ArrayBatches, Minibatches
 from tl_pipeline.heads.network import Layers, saved_arrays
@@ -134,9 +142,9 @@ def fit_heads(
     """Trains heads of any kind on rows as they are; see `fit_mlp`, `fit_attention`."""
     if not settings:
         raise ConfigError("Asked to train heads of no settings. Give one at least.")
-    features = _checked(features)
-    val = None if val is None else (_checked(val[0]), val[1])
-    shaped = None if views is None else _checked_views(views, features)
+    features = checked_rows(features)
+    val = None if val is None else (checked_rows(val[0]), val[1])
+    shaped = None if views is None else checked_views(views, features)
     trained: list[Trained | None] = [None] * len(settings)
     for holds_out in (False, True):
         # Heads that run all epochs train on all rows.
@@ -180,42 +188,6 @@ def fit_heads(
     )
 
 
-def _checked(features: Features) -> np.ndarray | Minibatches:
-    if isinstance(features, Minibatches):
-        return features
-    features = np.asarray(features, np.float32)
-    if features.ndim < 2 or not features.size:
-        raise FeatureShapeError(
-            f"Expected features of shape [N, D] with N > 0 and D > 0, got "
-            f"{list(features.shape)}."
-        )
-    if not np.isfinite(features).all():
-        raise TrainingError(
-            f"Asked to train heads on {len(features)} rows, of which some hold "
-            "features that are not finite. Leave those examples out."
-        )
-    return features
-
-
-def _checked_views(views: ArrayLike, features: np.ndarray | Minibatches) -> np.ndarray:
-    """Returns views [V, N, ...] of rows in the shape in which these are taken."""
-    if isinstance(features, Minibatches):
-        raise ConfigError(
-            "Asked to draw views of minibatches: give the features as an array, or "
-            "minibatches that draw views themselves."
-        )
-    views = np.asarray(views, np.float32)
-    if views.ndim < 3 or views[0].size != features.size:
-        raise FeatureShapeError(
-            f"Expected views of shape [V, N, ...] of features {list(features.shape)}, "
-            f"got {list(views.shape)}."
-        )
-    views = views.reshape(len(views), *features.shape)
-    for view in views:
-        _checked(view)
-    return views
-
-
 def _fit_weighted(
     features: np.ndarray | Minibatches,
     weighting: Weighting,
@@ -242,13 +214,17 @@ def _fit_weighted(
         groups.setdefault((program, one.epochs, size), []).append(m)
     trained: list[Trained | None] = [None] * len(settings)
     for (program, epochs, size), heads in groups.items():
-        rows = _rows_of(features, weighting, task, val, program, size, views, seed)
+        placement = place_lanes(len(heads))
+        rows = _rows_of(
+            features, weighting, task, val, program, size, views, seed, placement
+        )
         with telling_exhaustion(f"{len(heads)} heads on {len(features):,} rows"):
             found = train_lanes(
                 program,
                 _strengths_of([settings[m] for m in heads], weighting, heads),
                 epochs=epochs,
                 advance=rows.advance(program),
+                placement=placement,
             )
         for m, one in zip(heads, found, strict=True):
             center = weighting.center[weighting.sets[m]]
@@ -325,6 +301,7 @@ def _rows_of(
     size: int,
     views: np.ndarray | None,
     seed: int,
+    placement: Placement,
 ) -> ResidentRows | StreamedRows:
     """Returns the rows to train on and those to stop by, wherever they are."""
     n_sets = len(weighting.train)
@@ -351,7 +328,9 @@ def _rows_of(
         if not isinstance(source, Minibatches):
             source = ArrayBatches(np.asarray(source), batch_size=size)
         validation = (source, table) if program.stops_early else None
-        return StreamedRows(features, weighting, validation, seed=seed)
+        return StreamedRows(
+            features, weighting, validation, seed=seed, placement=placement
+        )
     if isinstance(source, Minibatches):
         raise ConfigError(
             "Asked to train on an array and to stop by minibatches. Give validation "
@@ -361,8 +340,15 @@ def _rows_of(
     validation = Rows(
         np.asarray(source)[used], targets[used], weights[:, used].astype(np.float32)
     )
-    options = {"batch_size": size, "views": views, "seed": seed}
-    return ResidentRows(features, weighting, validation, **options)
+    return ResidentRows(
+        features,
+        weighting,
+        validation,
+        batch_size=size,
+        seed=seed,
+        placement=placement,
+        views=views,
+    )
 
 
 def _unscaled(

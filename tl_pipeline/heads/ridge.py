@@ -7,6 +7,8 @@ the kernel; the bias is not penalized. It is scikit-learn's `Ridge` with
 For classes the targets are 1 and -1 (of many classes, 1 for the own one and 0 for the
 others), and the outputs are stretched by a scale fitted on leave-one-out outputs, so
 that their softmax or sigmoid can be believed.
+
+One decomposition on the host is all that there is to compute: devices gain it nothing.
 """
 
 from collections.abc import Iterator

@@ -4,7 +4,6 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -195,14 +194,10 @@ def _own_preprocess(text: str | None, usual: ImagePreprocess) -> ImagePreprocess
     """Returns the preprocessing that a file of ours names; the size stays as asked."""
     if text is None:
         return usual
-    values: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in json.loads(text).items()
-        if key != "kind"
-    }
-    if values["size"] != usual.size:
-        values |= {"size": usual.size, "resize_size": usual.resize_size}
-    return ImagePreprocess(**values)
+    found = ImagePreprocess.from_json(json.loads(text))
+    if found.size == usual.size:
+        return found
+    return dataclasses.replace(found, size=usual.size, resize_size=usual.resize_size)
 
 
 def _find_file(

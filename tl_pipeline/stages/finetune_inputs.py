@@ -37,7 +37,7 @@ class Pictures:
         self._kept: dict[bytes, np.ndarray] = {}
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yields [B, H, W, C] uint8 of each batch's rows [B], in order.
+        """Yields [B, H, W, C] of each batch's rows [B], in order; uint8, or uint16.
 
         Raises:
           DatasetError: An example cannot be decoded any more.
@@ -49,7 +49,8 @@ class Pictures:
         wanted = (Wanted(content, (self._preprocess,)) for content in order)
         loaded = self._inputs.stream(wanted, workers=self._workers)
         for rows in taken:
-            batch = np.empty((len(rows), *self._preprocess.input_shape), np.uint8)
+            shape = len(rows), *self._preprocess.input_shape
+            batch = np.empty(shape, self._preprocess.dtype)
             for i, row in enumerate(rows.tolist()):
                 content = self._content[row]
                 found = self._kept.get(content)

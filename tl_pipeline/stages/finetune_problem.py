@@ -19,7 +19,12 @@ from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.errors import ConfigError, RequestError
 from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.finetuning.head import make_blank_head, make_head
-from tl_pipeline.finetuning.partition import ALL, Partition, choose_trained
+from tl_pipeline.finetuning.partition import (
+    ALL,
+    Partition,
+    choose_trained,
+    opening_epochs,
+)
 from tl_pipeline.finetuning.training import Augment, Examples, Problem
 from tl_pipeline.heads.affine import flatten_head
 from tl_pipeline.stages.cached_views import CachedViews
@@ -62,7 +67,8 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
       config: With one way.
 
     Raises:
-      ConfigError: A block is unknown, or nothing is left before the cut.
+      ConfigError: A block is unknown or would never be trained, or nothing is left
+        before the cut.
       BackboneError: The network cannot be cut there.
     """
     (way,) = config.ways
@@ -76,6 +82,7 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
                 "learning_rate": SCRATCH_RATE,
                 "head_learning_rate": SCRATCH_RATE,
                 "layer_decay": 1.0,
+                "unfreeze_every": 0,
             }
         )
     partition = choose_trained(
@@ -84,6 +91,7 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
         last=config.unfreeze_last_blocks,
         statistics=network.statistics,
     )
+    _check_opening(partition, config)
     cut, views = None, None
     if way == SPLIT:
         names = tuple(blocks)
@@ -101,6 +109,19 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
             nothing = {"augment": "none", "augment_settings": {}}
             config = config.model_copy(update=nothing)
     return Plan(config, features, partition, cut, views)
+
+
+def _check_opening(partition: Partition, config: FinetuneConfig) -> None:
+    """Raises where a block would still be closed in the last epoch."""
+    opens = opening_epochs(partition.depths, every=config.unfreeze_every)
+    latest = max(opens.values())
+    if latest >= config.epochs:
+        raise ConfigError(
+            f"Asked to unfreeze {len(partition.blocks)} blocks, one more every "
+            f"{config.unfreeze_every} epochs: {partition.blocks[0]} would begin after "
+            f"{latest} epochs, and there are {config.epochs}. Lower unfreeze_every, "
+            "unfreeze fewer blocks, or raise epochs."
+        )
 
 
 def make_problem(
@@ -248,7 +269,7 @@ def _take_head(start: Start) -> dict[str, np.ndarray]:
 def _make_augment(
     plan: Plan, start: Start, network: TrainableNetwork
 ) -> Augment | None:
-    """Makes the function that augments a batch of pictures, uint8 [B, H, W, C]."""
+    """Makes the function that augments a batch of pictures, [B, H, W, C] integers."""
     recipe = make_recipe(plan.config.augment, plan.config.augment_settings)
     if recipe == Recipe():
         return None
