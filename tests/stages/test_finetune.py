@@ -138,6 +138,10 @@ def test_predict_compare_and_the_gate_take_a_tuned_run(digits_run: str, tuned):
     assert (first.reason, second.n) == ("first", row["against"]["n"])
     page = run.report.read_text()
     assert "Fine-tuning" in page and "best epoch on val" in page
+    for path in (digits_run, *(one["run"] for one in tuned.rows[1:])):
+        page = load_run(path).report.read_text()
+        assert f"{tuned.sentence}" in page
+        assert all(f"<td>{one['way']}</td>" in page for one in tuned.rows)
 
 
 def test_asked_again_it_finds_its_runs_and_trains_nothing(digits_run: str, tuned):

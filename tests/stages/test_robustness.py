@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def make_run(data: str | Path, root: Path, backbone: str) -> str:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> str:
     root = tmp_path_factory.mktemp("robustness")
-    return make_run("builtin:digits-shifted", root, "digits_cnn")
+    run = make_run("builtin:digits-shifted", root, "digits_cnn")
+    shutil.copy(load_run(run).report, root / "first.html")
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +134,25 @@ def test_no_corruption_and_unknown_ones_are_refused(run):
         measure_robustness(run, corruptions=[])
     with pytest.raises(ConfigError, match="known are noise"):
         measure_robustness(run, corruptions=["fog"])
+
+
+def test_the_page_of_the_run_shows_the_last_that_was_measured_and_is_else_the_same(
+    run,
+):
+    before = load_run(run)
+    for corruption in ("noise", "blur"):
+        measure_robustness(run, corruptions=[corruption], severities=[2])
+    after = load_run(run)
+    assert (after.identity, after.metrics) == (before.identity, before.metrics)
+    parts = re.split(
+        r"(<section>\s*<h2>Robustness.*?</section>\n)",
+        after.report.read_text(),
+        flags=re.S,
+    )
+    assert len(parts) == 3
+    assert "blur" in parts[1] and "severity 2" in parts[1] and "noise" not in parts[1]
+    first = Path(run).parents[1] / "first.html"
+    assert parts[0] + parts[2] == first.read_text()
 
 
 def test_the_command_prints_a_table_and_one_document(run, capsys):

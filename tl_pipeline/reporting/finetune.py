@@ -43,6 +43,19 @@ def show_finetune(found: Mapping[str, Any] | None) -> list[object]:
     return [make_element("p", told), make_facts(facts), make_table(found["epochs"])]
 
 
+def show_ways(found: Mapping[str, Any] | None) -> list[object]:
+    """Returns what a page says of all ways together; takes what a report holds."""
+    if not found:
+        return []
+    rows = found["rows"]
+    told = "All ways that were tried at once, on the same test examples:"
+    return [
+        make_element("p", told),
+        make_table([_row(row) for row in rows], right=["p", "took", "memory"]),
+        make_element("p", found["sentence"]),
+    ]
+
+
 def _row(row: Mapping[str, Any]) -> dict[str, object]:
     against = row["against"]
     return {

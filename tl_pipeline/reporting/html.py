@@ -17,7 +17,7 @@ from tl_pipeline.reporting.confusion import (
     draw_confusion,
 )
 from tl_pipeline.reporting.figures import draw_share, draw_validation
-from tl_pipeline.reporting.finetune import show_finetune
+from tl_pipeline.reporting.finetune import show_finetune, show_ways
 from tl_pipeline.reporting.markup import (
     Html,
     make_element,
@@ -29,6 +29,7 @@ from tl_pipeline.reporting.markup import (
     to_html,
 )
 from tl_pipeline.reporting.report import ReportData
+from tl_pipeline.reporting.robustness import show_robustness
 from tl_pipeline.reporting.scorecard import show_calibration, show_slices
 from tl_pipeline.reporting.sentences import count, describe_seeds, format_duration
 from tl_pipeline.reporting.tables import format_cell
@@ -52,14 +53,19 @@ def make_report(**data: Unpack[ReportData]) -> str:
     provenance, spec = data["provenance"], data["spec"]
     package = importlib.resources.files("tl_pipeline.reporting")
     template = package.joinpath("report.html").read_text(encoding="utf-8")
-    transfer = metrics["transfer"]
+    transfer, since = metrics["transfer"], data.get("since", {})
     headline = "accuracy" if "accuracy" in metrics["test"] else [*metrics["test"]][-1]
     accuracy = metrics["test"][headline]
     sections = [
         make_section("What was asked", _asked(data)),
         make_section("Metrics", *_metrics(metrics)),
         make_section("Did transfer help?", *_comparison(metrics)),
-        make_section("Fine-tuning", *show_finetune(metrics.get("finetune"))),
+        make_section(
+            "Fine-tuning",
+            *show_ways(since.get("finetune")),
+            *show_finetune(metrics.get("finetune")),
+        ),
+        make_section("Robustness", *show_robustness(since.get("robustness"))),
         make_section("Heads", *_heads(metrics)),
         make_section("Few examples a class", *_learning_curve(metrics)),
         make_section("Classes on test", *_classes(metrics)),

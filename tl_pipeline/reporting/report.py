@@ -1,7 +1,7 @@
 """What a report is made of: plain data, the same that a run's JSON files hold."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 
 class ReportData(TypedDict):
@@ -27,6 +27,8 @@ class ReportData(TypedDict):
         verdict, or None).
       mistakes: Wrongly predicted test examples, the surest first: `id`, `target`,
         `predicted`, `probability`.
+      since: What was measured of the run afterwards: `robustness`, as
+        `measure_robustness` returns it, and `finetune`, as `FinetuneReport.to_json()`.
     """
 
     asked: Mapping[str, Any]
@@ -34,3 +36,4 @@ class ReportData(TypedDict):
     spec: Mapping[str, Any]
     metrics: Mapping[str, Any]
     mistakes: Sequence[Mapping[str, Any]]
+    since: NotRequired[Mapping[str, Any]]

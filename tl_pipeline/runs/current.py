@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tl_pipeline.digest import bytes_digest, short_digest
-from tl_pipeline.errors import FailedError, NotFoundError, RunDamagedError
+from tl_pipeline.errors import NotFoundError, RunDamagedError
 from tl_pipeline.files import make_folder, write_json
+from tl_pipeline.runs.lock import hold_lock
 
 SUFFIX = ".current.json"
 _LEDGER_SUFFIX = ".gate.jsonl"
@@ -181,25 +182,10 @@ def hold_gate(path: Path) -> Iterator[None]:
     Raises:
       FailedError: The folder cannot be locked.
     """
-    import filelock
-
     make_folder(path.parent)
     name = f".{path.name.removesuffix(SUFFIX)}{_LOCK_SUFFIX}"
-    # A lock made of a file's existence would outlive a killed holder: no fallback.
-    lock = filelock.FileLock(
-        path.with_name(name), thread_local=False, fallback_to_soft=False
-    )
-    try:
-        lock.acquire()
-    except OSError as error:
-        raise FailedError(
-            f"{path} cannot be locked ({error.strerror or error}). Promoting needs a "
-            "folder that this user may write, on a file system with flock."
-        ) from error
-    try:
+    with hold_lock(path.with_name(name), of=path, needs="Promoting"):
         yield
-    finally:
-        lock.release()
 
 
 def find_current(where: Path) -> Path:

@@ -7,6 +7,7 @@
       metrics.json         every figure
       predictions.parquet  one row an example: id, split, target, prediction, classes
       report.html          for people
+      since.json           what was measured of it afterwards, if anything was
 
 A run appears whole or not at all: it is written beside its place and renamed into it.
 Of two processes that make the same run, the first one's stays.
@@ -24,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from tl_pipeline.digest import Json, canonical_json, file_digest, json_digest
+from tl_pipeline.digest import Json, file_digest, json_digest
 from tl_pipeline.digest import short_digest as short
 from tl_pipeline.errors import NotFoundError, RunDamagedError
 from tl_pipeline.files import TEMPORARY_PREFIX, sync_folder
@@ -36,6 +37,7 @@ from tl_pipeline.runs.predictions import (
     read_predictions,
     write_predictions,
 )
+from tl_pipeline.runs.since import SINCE, Since, read_since
 from tl_pipeline.spec import check_same_spec
 
 RUN, HEAD, ARRAYS = "run.json", "head.json", "head.safetensors"
@@ -65,6 +67,7 @@ class Run:
       head: What the head is, plain data, its `spec`, `feature` and `snapshot` too.
       metrics: Every figure, plain data.
       created: When it was written: ISO 8601, UTC. No part of the identity.
+      since: What was measured of it afterwards, plain data by name; likewise.
     """
 
     path: Path
@@ -74,6 +77,7 @@ class Run:
     head: Mapping[str, Any]
     metrics: Mapping[str, Any]
     created: str
+    since: Mapping[str, Any]
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -224,7 +228,8 @@ def load_run(path: str | Path) -> Run:
         )
     try:
         about = json.loads((path / RUN).read_bytes())
-        bad = [file for file in FILES if not _is_intact(path / file, about["files"])]
+        since = _read_since(path)
+        bad = [file for file in FILES if not _is_intact(path / file, about, since)]
         if about["identity"] != json_digest(about["asked"]):
             bad.append(RUN)
         if bad:
@@ -237,6 +242,7 @@ def load_run(path: str | Path) -> Run:
             head=json.loads((path / HEAD).read_bytes()),
             metrics=json.loads((path / METRICS).read_bytes()),
             created=about["created"],
+            since=since.measured,
         )
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path, f"{RUN} cannot be read ({error!r})") from error
@@ -268,8 +274,18 @@ def _load_identical(place: Path, identity: str) -> Run:
     return run
 
 
-def _is_intact(path: Path, digests: Mapping[str, str]) -> bool:
-    return path.is_file() and file_digest(path) == digests[path.name]
+def _read_since(path: Path) -> Since:
+    try:
+        return read_since(path)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, f"{SINCE} cannot be read ({error!r})") from error
+
+
+def _is_intact(path: Path, about: Mapping[str, Any], since: Since) -> bool:
+    wanted = {about["files"][path.name]}
+    if path.name == REPORT:
+        wanted |= set(since.pages)
+    return path.is_file() and file_digest(path) in wanted
 
 
 def _damaged(path: Path, finding: str) -> RunDamagedError:
@@ -280,8 +296,9 @@ def _damaged(path: Path, finding: str) -> RunDamagedError:
 
 
 def _pretty(value: Mapping[str, Json]) -> str:
-    # The canonical text first: it refuses NaN, which other readers of JSON do not know.
-    return json.dumps(json.loads(canonical_json(value)), indent=2) + "\n"
+    # In the order that it has: a page that is made anew lists what the first one did.
+    # NaN is refused, which other readers of JSON do not know.
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
 def _write_text(path: Path, text: str) -> None:

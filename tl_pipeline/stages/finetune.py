@@ -31,6 +31,7 @@ from tl_pipeline.stages.finetune_start import (
     load_start,
 )
 from tl_pipeline.stages.provenance import package_version
+from tl_pipeline.stages.run_page import show_measured
 from tl_pipeline.store.history import recorded_rate
 
 
@@ -78,6 +79,8 @@ def finetune(
 ) -> FinetuneReport:
     """Trains a run's backbone on below its head, each way asked for.
 
+    The pages of the run and of those that it makes show all ways together.
+
     Of each way there is a run then, its weights beside it. Asking again for the same
     returns the runs that exist; killed and asked again, it goes on where it was.
 
@@ -100,6 +103,7 @@ def finetune(
       SpecMismatchError: The weights are not the run's.
       TrainingError: The loss is not finite, memory is exhausted, or a checkpoint cannot
         be written; the last good one is kept.
+      FailedError: A run's folder cannot be locked, to make its page anew.
     """
     begin = time.perf_counter()
     config = make_finetune_config(settings)
@@ -120,7 +124,7 @@ def finetune(
     rows = [_describe_head(start), *(_describe_way(*one) for one in found)]
     best, sentence = choose_way(rows)
     chosen = start.run if best is None else found[best - 1][0]
-    return FinetuneReport(
+    report = FinetuneReport(
         run=str(chosen.path),
         store=str(chosen.provenance["store"]),
         dataset=start.examples.dataset,
@@ -130,6 +134,9 @@ def finetune(
         rows=tuple(rows),
         seconds=time.perf_counter() - begin,
     )
+    for one in (start.run, *(run for run, _ in found)):
+        show_measured(one, {"finetune": report.to_json()})
+    return report
 
 
 @dataclasses.dataclass

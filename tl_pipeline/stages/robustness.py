@@ -29,6 +29,7 @@ from tl_pipeline.stages.joined import join_computed, split_name
 from tl_pipeline.stages.lanes import Batches
 from tl_pipeline.stages.originals import recorded_source
 from tl_pipeline.stages.predict import load_network
+from tl_pipeline.stages.run_page import show_measured
 
 Kind = tuple[str, int]  # a corruption and its severity
 
@@ -44,6 +45,8 @@ def measure_robustness(
     progress: Progress | None = None,
 ) -> dict[str, Json]:
     """Scores a run's head on its test examples as they are, and corrupted.
+
+    The run's page shows it from then on.
 
     Inputs are corrupted at the size in which the backbone takes them, and the rows are
     computed as the store's were, and rounded as it rounds. Every example is corrupted
@@ -69,6 +72,7 @@ def measure_robustness(
       NotFoundError: There is no such run, or nobody knows where its data is.
       DatasetError: No labeled test example can be had any more.
       RequestError: The run's features were made elsewhere.
+      FailedError: The run's folder cannot be locked, to make its page anew.
     """
     kinds = list(itertools.product(dict.fromkeys(corruptions), sorted(set(severities))))
     if not kinds:
@@ -111,13 +115,15 @@ def measure_robustness(
         np.moveaxis(given, 1, 0),
         thresholds=predictions.thresholds,
     )
-    return {
+    found: dict[str, Json] = {
         "run": str(loaded.path),
         "measure": MEASURES[predictions.task.kind],
         "n": len(kept),
         **_describe(merits[0], dict(zip(kinds, merits[1:], strict=True))),
-        "notes": notes,
+        "notes": list(notes),
     }
+    show_measured(loaded, {"robustness": found})
+    return found
 
 
 def _find_inputs(run: Run, rows: Sequence[int], data: str | Path | None) -> Inputs:

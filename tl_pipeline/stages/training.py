@@ -24,6 +24,7 @@ from tl_pipeline.stages.contest import enter_candidates
 from tl_pipeline.stages.ensembling import enter_ensemble
 from tl_pipeline.stages.labeled import Labeled
 from tl_pipeline.stages.labels import Columns, make_labels, read_slices
+from tl_pipeline.stages.run_page import surest_mistakes
 from tl_pipeline.stages.scorecard import score_chosen
 from tl_pipeline.stages.seeds import spread_over_seeds
 from tl_pipeline.stages.sweep import (
@@ -33,7 +34,6 @@ from tl_pipeline.stages.sweep import (
 )
 from tl_pipeline.store.history import read_history
 from tl_pipeline.store.store import FeatureStore
-from tl_pipeline.tasks import decide
 
 
 def run_training(
@@ -222,7 +222,7 @@ def write_training(
             provenance=provenance,
             spec=store.spec,
             metrics=metrics,
-            mistakes=_surest_mistakes(predictions),
+            mistakes=surest_mistakes(predictions),
         ),
     )
 
@@ -288,26 +288,3 @@ def _weights(store: FeatureStore) -> dict[str, Json]:
         if record.get("weights"):
             return {key: record[key] for key in keys}
     return dict.fromkeys(keys)
-
-
-def _surest_mistakes(predictions: Predictions) -> list[dict[str, Any]]:
-    """Lists the wrong test predictions of classes, the most confident first."""
-    task, outputs = predictions.task, predictions.outputs
-    if not task.is_single_class:
-        return []
-    guesses = decide(task, outputs, predictions.thresholds)
-    sure = outputs[np.arange(len(outputs)), guesses]
-    wrong = [
-        i
-        for i in np.argsort(-sure, kind="stable")
-        if predictions.splits[i] == "test" and guesses[i] != predictions.targets[i]
-    ]
-    return [
-        {
-            "id": predictions.ids[i],
-            "target": task.names[predictions.targets[i]],
-            "predicted": task.names[guesses[i]],
-            "probability": float(sure[i]),
-        }
-        for i in wrong
-    ]
