@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from tl_pipeline.stages.rank import rank_stores
     from tl_pipeline.stages.shift import measure_shift
     from tl_pipeline.stages.train import train
+    from tl_pipeline.stages.views import make_views
     from tl_pipeline.store.store import open_store
 
 _HOMES = {
@@ -45,6 +46,7 @@ _HOMES = {
     "load_backbone": "tl_pipeline.stages.backbones",
     "load_dataset": "tl_pipeline.data.sources",
     "load_run": "tl_pipeline.runs.run",
+    "make_views": "tl_pipeline.stages.views",
     "measure_shift": "tl_pipeline.stages.shift",
     "open_store": "tl_pipeline.store.store",
     "predict": "tl_pipeline.stages.predict",
@@ -65,6 +67,7 @@ __all__ = [
     "load_backbone",
     "load_dataset",
     "load_run",
+    "make_views",
     "measure_shift",
     "open_store",
     "predict",

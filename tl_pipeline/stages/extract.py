@@ -78,7 +78,8 @@ def extract(
       workers: Decoding threads; by default one a core.
       wait: Whether to wait for another process that writes one of the stores.
       examples: The snapshot to make; by default of all examples, split as above.
-      views: Augmented views of the training examples to compute beside them.
+      views: Augmented views of the training examples to compute beside them, from
+        `make_views`.
       progress: What to tell as it goes on.
 
     Returns:
