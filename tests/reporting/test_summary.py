@@ -44,6 +44,9 @@ def test_a_training_is_told_with_its_choice_and_its_verdict(summary: dict[str, A
     assert "  random:0     pool     1,280    0.550  0.275 ± 0.020" in lines
     assert "Transfer: positive, +27.5 points over raw pixels" in lines
     assert lines[-1] == "report runs/insects-1/report.html"
+    summary["train"]["chosen"]["settings"]["views"] = 8
+    told = describe_train(summary["train"])[1]
+    assert told.startswith("linear on pool and 8 augmented views, L2 0.1 (")
 
 
 def test_a_run_found_again_says_so(summary: dict[str, Any]):

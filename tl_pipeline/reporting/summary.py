@@ -104,7 +104,7 @@ def describe_train(trained: Mapping[str, Any]) -> list[str]:
         f"Found the same run again in {took}: nothing to train."
         if trained["reused"]
         else f"Trained {count(trained['heads_trained'], 'head')} on {where} in {took}.",
-        f"{trained['chosen']['kind']} on {chosen['feature']}{_strength(chosen)}, "
+        f"{trained['chosen']['kind']} on {chosen['feature']}{_settings(chosen)}, "
         f"{trained['selection']['sentence']}; looked at test once:",
     ]
     chosen_on = "train, by folds" if trained["selection"]["folds"] else "val"
@@ -130,11 +130,13 @@ def describe_train(trained: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _strength(settings: Mapping[str, Any]) -> str:
+def _settings(settings: Mapping[str, Any]) -> str:
+    views = settings.get("views", 0)
+    beside = f" and {count(views, 'augmented view')}" if views else ""
     if "l2" not in settings:
-        return ""
+        return beside
     c = f" (scikit-learn's C = {settings['C']:.3g})" if "C" in settings else ""
-    return f", L2 {settings['l2']:.3g}{c}"
+    return f"{beside}, L2 {settings['l2']:.3g}{c}"
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, object]]:
