@@ -9,12 +9,14 @@ from tl_pipeline.heads.head import Head
 def flatten_head(head: Head) -> tuple[np.ndarray, np.ndarray]:
     """Returns the kernel [D, K] and bias [K], float64, on rows of D raw features.
 
+    Ridge heads are linear too.
+
     Of a binary task K is 1: the logit of the second class. The temperature is in them.
 
     Raises:
       RequestError: The head is not linear, or divides rows by their length.
     """
-    if head.kind != "linear":
+    if head.kind not in ("linear", "ridge"):
         raise RequestError(
             f"Asked for the linear head of a run: its head is of kind {head.kind}. "
             'Train one with kinds = ["linear"].'

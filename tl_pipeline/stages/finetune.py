@@ -16,7 +16,7 @@ from tl_pipeline.finetuning.training import fine_tune
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.runs.run import Run, find_run, run_identity
 from tl_pipeline.stages.backbones import load_backbone
-from tl_pipeline.stages.finetune_comparison import choose_way
+from tl_pipeline.stages.finetune_comparison import choose_way, find_headline
 from tl_pipeline.stages.finetune_problem import (
     Plan,
     cache_cut,
@@ -221,13 +221,12 @@ class _Work:
 
 
 def _describe_head(start: Start) -> dict[str, Any]:
-    metrics = start.run.metrics
     rate = recorded_rate(start.store.path)
     return {
         "way": "cached head",
         "run": str(start.run.path),
         "reused": True,
-        **_headline(metrics),
+        **find_headline(start.run),
         "against": None,
         "seconds": len(start.examples) / rate if rate else None,
         "memory": None,
@@ -241,13 +240,9 @@ def _describe_way(run: Run, reused: bool) -> dict[str, Any]:
         "way": found["way"],
         "run": str(run.path),
         "reused": reused,
-        **_headline(run.metrics),
+        **find_headline(run),
         "against": found["against"],
         "seconds": found["seconds"],
         "memory": found["memory"],
         "best_epoch": found["best_epoch"],
     }
-
-
-def _headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {"metric": "accuracy", **metrics["test"]["accuracy"]}
