@@ -13,6 +13,16 @@ from tl_pipeline.errors import DatasetError
 TaskKind = Literal["multiclass", "binary", "multilabel", "regression"]
 TASK_KINDS: tuple[TaskKind, ...] = get_args(TaskKind)
 
+# What training by gradients makes smaller: the cross-entropy of classes, that of each
+# label apart, or the squared error.
+Loss = Literal["softmax", "sigmoid", "squared"]
+LOSSES: dict[TaskKind, Loss] = {
+    "multiclass": "softmax",
+    "binary": "sigmoid",
+    "multilabel": "sigmoid",
+    "regression": "squared",
+}
+
 # What a table may write for a label that applies or does not.
 YES = frozenset({"1", "1.0", "true", "yes"})
 NO = frozenset({"0", "0.0", "false", "no"})

@@ -55,4 +55,5 @@ def problem(resnet: TrainableNetwork) -> Problem:
         depths=found.depths,
         train=make_examples(resnet, 0),
         val=make_examples(resnet, 1),
+        loss="softmax",
     )

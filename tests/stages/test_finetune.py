@@ -224,45 +224,24 @@ def test_a_pipeline_promotes_a_tuned_run_only_where_it_is_better(tmp_path: Path)
     assert load_run(tuned["rows"][1]["run"]).metrics["finetune"]["blocks"] == []
 
 
-CLASSES = "name,species,legs,wings\n" + "".join(
-    f"{i}.png,{'ab'[i % 2]},{i % 2},{i % 3 > 0:d}\n" for i in range(12)
-)
-
-
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
         ({"backbone": {"name": "pixels"}}, BackboneError, "pixels: it has no param"),
-        ({"heads": {"task": "regression"}}, RequestError, r"is regression \(as asked"),
-        (
-            {"data": {"target": ["legs", "wings"]}},
-            RequestError,
-            r"is multilabel \(its target columns hold yes and no\), and networks",
-        ),
         ({"heads": {"kinds": ["knn", "mlp"]}}, RequestError, "of kind knn or mlp: onl"),
     ],
 )
 def test_a_fine_tuning_that_could_not_begin_is_refused_before_anything_is_done(
     changes: dict[str, Any], error: type[Exception], words: str, tmp_path: Path
 ):
-    (tmp_path / "table.csv").write_text(CLASSES)
-    for i in range(12):
-        (tmp_path / f"{i}.png").write_bytes(b"is never read")
     values: dict[str, dict[str, Any]] = {
-        "data": {
-            "source": str(tmp_path / "table.csv"),
-            "path": "name",
-            "target": "species",
-        },
+        "data": {"source": SOURCE},
         "backbone": {"name": "digits_cnn"},
         "store": {"root": str(tmp_path / "stores")},
         "finetune": {"enabled": True},
-        "heads": {},
     }
-    for section, keys in changes.items():
-        values[section] |= keys
     with pytest.raises(error, match=words):
-        run_local(make_config(values, where="here"))
+        run_local(make_config(values | changes, where="here"))
     assert not (tmp_path / "stores").exists()
 
 

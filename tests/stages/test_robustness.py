@@ -155,6 +155,17 @@ def test_the_page_of_the_run_shows_the_last_that_was_measured_and_is_else_the_sa
     assert parts[0] + parts[2] == first.read_text()
 
 
+def test_of_a_run_that_cannot_be_written_the_figures_are_told_all_the_same(
+    photos, tmp_path
+):
+    run = make_run(photos, tmp_path, "pixels")
+    (Path(run) / ".since.lock").mkdir()  # no lock can be taken there
+    found = measure_robustness(run, corruptions=["blur"], severities=[1])
+    assert found["clean"]["value"] > 0.5
+    assert "the run's page does not show it" in found["notes"][0]
+    assert load_run(run).since == {}
+
+
 def test_the_command_prints_a_table_and_one_document(run, capsys):
     argv = [
         "robustness",

@@ -5,11 +5,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from tl_pipeline.finetune_config import FinetuneConfig
+from tl_pipeline.finetuning.losses import batch_loss
 from tl_pipeline.finetuning.partition import BIAS, KERNEL
+from tl_pipeline.tasks import Loss
 
 Arrays = Mapping[str, Any]
 # Parameters by name, inputs [B, ...] -> float32 features, in order.
@@ -32,6 +33,8 @@ def make_update(
     prepare: Prepare,
     optimizer: optax.GradientTransformation,
     config: FinetuneConfig,
+    *,
+    loss: Loss,
 ) -> Callable[..., Updated]:
     """Makes the update of the trained parameters by one batch.
 
@@ -53,9 +56,9 @@ def make_update(
             kept = jax.random.bernoulli(key, 1 - config.head_dropout, rows.shape)
             rows = rows * kept / (1 - config.head_dropout)
         logits = rows @ trained[KERNEL] + trained[BIAS].reshape(1, -1)
-        smoothed = optax.smooth_labels(targets, config.label_smoothing)
-        losses = optax.softmax_cross_entropy(logits, smoothed)
-        return (losses * weight).sum() / jnp.maximum(weight.sum(), 1e-12)
+        return batch_loss(
+            loss, logits, targets, weight, smoothing=config.label_smoothing
+        )
 
     def update(
         trained: Arrays,
@@ -67,12 +70,12 @@ def make_update(
         step: jax.Array,
     ) -> Updated:
         key = jax.random.fold_in(jax.random.key(config.seed), step)
-        loss, gradient = jax.value_and_grad(measure_loss)(
+        value, gradient = jax.value_and_grad(measure_loss)(
             trained, frozen, prepare(inputs), targets, weight, key
         )
         updates, state = optimizer.update(gradient, state, trained)
         moved: Any = optax.apply_updates(dict(trained), updates)
-        return Updated(moved, state, loss, optax.tree.norm(gradient))
+        return Updated(moved, state, value, optax.tree.norm(gradient))
 
     return jax.jit(update)
 
@@ -80,7 +83,7 @@ def make_update(
 def make_predict(
     apply: Apply, prepare: Prepare, config: FinetuneConfig
 ) -> Callable[[Arrays, jax.Array], jax.Array]:
-    """Makes the function from parameters and inputs to float32 logits [B, K]."""
+    """Makes the function from parameters and inputs to float32 outputs [B, K]."""
 
     def predict(parameters: Arrays, inputs: jax.Array) -> jax.Array:
         taken = prepare(inputs)
@@ -105,11 +108,3 @@ def compute_rows(
     with jax.default_matmul_precision("highest"):
         found = apply(cast, inputs.astype(dtype))
     return jnp.concatenate([rows.reshape(len(rows), -1) for rows in found], axis=1)
-
-
-def log_loss(logits: np.ndarray, targets: np.ndarray) -> float:
-    """Returns the mean cross-entropy [N, K] of targets [N, K], in float64."""
-    exact = logits.astype(np.float64)
-    exact = exact - exact.max(axis=1, keepdims=True)
-    shares = exact - np.log(np.exp(exact).sum(axis=1, keepdims=True))
-    return float(-(shares * targets).sum(axis=1).mean())

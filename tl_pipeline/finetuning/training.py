@@ -13,17 +13,18 @@ from tl_pipeline.devices import share_batch
 from tl_pipeline.errors import TrainingError
 from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.finetuning.checkpoints import Checkpoints
+from tl_pipeline.finetuning.losses import mean_loss
 from tl_pipeline.finetuning.optimizer import make_optimizer
 from tl_pipeline.finetuning.order import iterate_batches
 from tl_pipeline.finetuning.partition import opening_epochs
 from tl_pipeline.finetuning.steps import (
     Apply,
     Prepare,
-    log_loss,
     make_predict,
     make_update,
 )
 from tl_pipeline.progress import Progress
+from tl_pipeline.tasks import Loss
 
 
 class Examples(NamedTuple):
@@ -31,7 +32,7 @@ class Examples(NamedTuple):
 
     Attributes:
       stream: From rows [B] of batches to their inputs [B, ...], in order.
-      targets: [N, K] float32.
+      targets: [N, K] float32; NaN where a label or number is missing.
       weight: [N] float32.
     """
 
@@ -57,6 +58,7 @@ class Problem(NamedTuple):
       depths: Of each trained one, from `Partition`.
       train: The examples to train on.
       val: Those by which the best epoch is chosen.
+      loss: Of what the head gives.
       draw: From a batch's rows and the step to the rows that are streamed for it, where
         examples have several; None: the same.
     """
@@ -69,6 +71,7 @@ class Problem(NamedTuple):
     depths: Mapping[str, int]
     train: Examples
     val: Examples
+    loss: Loss
     draw: Callable[[np.ndarray, int], np.ndarray] | None = None
 
 
@@ -153,7 +156,7 @@ class _Loop:
             opens={n: epochs * self._epoch_steps for n, epochs in opens.items()},
         )
         self._update: Any = make_update(
-            problem.apply, problem.prepare, self._optimizer, config
+            problem.apply, problem.prepare, self._optimizer, config, loss=problem.loss
         )
         self._predict = make_predict(problem.apply, problem.prepare, config)
         self._frozen = self._placement.copy(dict(problem.frozen))
@@ -269,7 +272,8 @@ class _Loop:
         self.step += 1
 
     def _end_epoch(self, epoch: int) -> None:
-        loss = log_loss(self._predict_val(), self._problem.val.targets)
+        problem = self._problem
+        loss = mean_loss(problem.loss, self._predict_val(), problem.val.targets)
         if not math.isfinite(loss):
             raise TrainingError(
                 f"Fine-tuning ended in a loss of {loss} on validation after epoch "

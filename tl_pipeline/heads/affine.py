@@ -5,6 +5,8 @@ import numpy as np
 from tl_pipeline.errors import RequestError
 from tl_pipeline.heads.head import Head
 
+KINDS = ("linear", "ridge")  # of heads that are such maps
+
 
 def flatten_head(head: Head) -> tuple[np.ndarray, np.ndarray]:
     """Returns the kernel [D, K] and bias [K], float64, on rows of D raw features.
@@ -14,7 +16,7 @@ def flatten_head(head: Head) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       RequestError: The head is not linear, or divides rows by their length.
     """
-    if head.kind != "linear":
+    if head.kind not in KINDS:
         raise RequestError(
             f"Asked for the linear head of a run: its head is of kind {head.kind}. "
             'Train one with kinds = ["linear"].'

@@ -1,20 +1,10 @@
 """What a row costs a gradient-trained head, by task; missing targets cost nothing."""
 
-from typing import Literal
-
 import jax
 import jax.numpy as jnp
 import optax
 
-from tl_pipeline.tasks import TaskKind
-
-Loss = Literal["softmax", "sigmoid", "squared"]
-LOSSES: dict[TaskKind, Loss] = {
-    "multiclass": "softmax",
-    "binary": "sigmoid",
-    "multilabel": "sigmoid",
-    "regression": "squared",
-}
+from tl_pipeline.tasks import Loss
 
 
 def row_losses(

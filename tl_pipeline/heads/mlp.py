@@ -19,13 +19,12 @@ from tl_pipeline.heads.lanes import (
     place_lanes,
     train_lanes,
 )
-from tl_pipeline.heads.losses import LOSSES
 from tl_pipeline.heads.minibatches import ArrayBatches, Minibatches
 from tl_pipeline.heads.network import Layers, saved_arrays
 from tl_pipeline.heads.settings import AttentionSettings, MlpSettings
 from tl_pipeline.heads.training import Program, Rows, Strengths
 from tl_pipeline.heads.weighting import Weighting, encode_targets, weigh
-from tl_pipeline.tasks import Task
+from tl_pipeline.tasks import LOSSES, Task
 
 ClassWeight = ArrayLike | Literal["balanced"] | None
 Features = ArrayLike | Minibatches

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from tl_pipeline.heads.losses import Loss, row_losses
+from tl_pipeline.heads.losses import row_losses
 from tl_pipeline.heads.network import Layers, decays, first_parameters, outputs_of
 from tl_pipeline.heads.optimizer import make_optimizer, make_schedule
+from tl_pipeline.tasks import Loss
 
 
 class Program(NamedTuple):

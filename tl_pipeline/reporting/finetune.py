@@ -24,10 +24,12 @@ def show_finetune(found: Mapping[str, Any] | None) -> list[object]:
     if not found:
         return []
     against = found["against"]
+    is_right = against["metric"] == "accuracy"
+    turned = "right that were wrong" if is_right else "better than before"
     told = (
         f"On the same {against['n']:,} test examples as the head that it started from: "
         f"{_gain(against)}, p = {against['p_value']:.2g}; {against['better']} examples "
-        f"right that were wrong, {against['worse']} the other way."
+        f"{turned}, {against['worse']} the other way."
     )
     facts = {
         "started from": found["from"],
@@ -71,7 +73,8 @@ def _row(row: Mapping[str, Any]) -> dict[str, object]:
 
 def _gain(against: Mapping[str, Any]) -> str:
     low, high = against["low"], against["high"]
-    return f"{against['gain']:+.1f} points (95 % {low:.1f} to {high:.1f})"
+    points = against["points"]
+    return f"{against['gain']:+.1f} {points} (95 % {low:.1f} to {high:.1f})"
 
 
 def _memory(n_bytes: int | None) -> str:

@@ -1,5 +1,6 @@
 """Fine-tuning: the backbone of a run trained on, and whether that was worth it."""
 
+import contextlib
 import dataclasses
 import shutil
 import time
@@ -10,13 +11,14 @@ from typing import Any
 from tl_pipeline.config import make_finetune_config
 from tl_pipeline.data.dataset import Dataset
 from tl_pipeline.digest import Json, json_digest, short_digest
+from tl_pipeline.errors import FailedError
 from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.finetuning.checkpoints import Checkpoints
 from tl_pipeline.finetuning.training import fine_tune
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.runs.run import Run, find_run, run_identity
 from tl_pipeline.stages.backbones import load_backbone
-from tl_pipeline.stages.finetune_comparison import choose_way
+from tl_pipeline.stages.finetune_comparison import choose_way, find_headline
 from tl_pipeline.stages.finetune_problem import (
     Plan,
     cache_cut,
@@ -79,7 +81,8 @@ def finetune(
 ) -> FinetuneReport:
     """Trains a run's backbone on below its head, each way asked for.
 
-    The pages of the run and of those that it makes show all ways together.
+    The pages of the run, where it may be written, and of those that it makes show all
+    ways together.
 
     Of each way there is a run then, its weights beside it. Asking again for the same
     returns the runs that exist; killed and asked again, it goes on where it was.
@@ -103,7 +106,6 @@ def finetune(
       SpecMismatchError: The weights are not the run's.
       TrainingError: The loss is not finite, memory is exhausted, or a checkpoint cannot
         be written; the last good one is kept.
-      FailedError: A run's folder cannot be locked, to make its page anew.
     """
     begin = time.perf_counter()
     config = make_finetune_config(settings)
@@ -135,7 +137,9 @@ def finetune(
         seconds=time.perf_counter() - begin,
     )
     for one in (start.run, *(run for run, _ in found)):
-        show_measured(one, {"finetune": report.to_json()})
+        # A run of others may be read alone; what is found is said in any case.
+        with contextlib.suppress(FailedError, OSError):
+            show_measured(one, {"finetune": report.to_json()})
     return report
 
 
@@ -228,13 +232,12 @@ class _Work:
 
 
 def _describe_head(start: Start) -> dict[str, Any]:
-    metrics = start.run.metrics
     rate = recorded_rate(start.store.path)
     return {
         "way": "cached head",
         "run": str(start.run.path),
         "reused": True,
-        **_headline(metrics),
+        **find_headline(start.run),
         "against": None,
         "seconds": len(start.examples) / rate if rate else None,
         "memory": None,
@@ -248,13 +251,9 @@ def _describe_way(run: Run, reused: bool) -> dict[str, Any]:
         "way": found["way"],
         "run": str(run.path),
         "reused": reused,
-        **_headline(run.metrics),
+        **find_headline(run),
         "against": found["against"],
         "seconds": found["seconds"],
         "memory": found["memory"],
         "best_epoch": found["best_epoch"],
     }
-
-
-def _headline(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {"metric": "accuracy", **metrics["test"]["accuracy"]}

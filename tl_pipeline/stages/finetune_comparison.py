@@ -6,21 +6,42 @@ from typing import Any
 import numpy as np
 
 from tl_pipeline.digest import Json
-from tl_pipeline.evaluation.merits import MEASURES, find_merits
+from tl_pipeline.evaluation.merits import MEASURES, POINTS, find_merits
 from tl_pipeline.evaluation.paired import compare_scores
+from tl_pipeline.evaluation.uncertainty import paired_difference
 from tl_pipeline.reporting.sentences import format_duration
 from tl_pipeline.runs.predictions import Predictions
+from tl_pipeline.runs.run import Run
 
 ALPHA = 0.05  # chance of calling noise a gain, over all ways that are compared
 _ADVISED = ("split", "end-to-end")
+
+
+def find_headline(run: Run) -> dict[str, Json]:
+    """Returns the one figure of a run on test: `metric`, `value`, `low` and `high`."""
+    predictions = run.predictions()
+    metric = MEASURES[predictions.task.kind]
+    if metric in run.metrics["test"]:
+        return {"metric": metric, **run.metrics["test"][metric]}
+    rows = np.flatnonzero(np.array(predictions.splits) == "test")
+    merits = find_merits(
+        predictions.task,
+        predictions.targets[rows],
+        predictions.outputs[rows],
+        thresholds=predictions.thresholds,
+    )
+    rng = np.random.default_rng([0, len(rows)])
+    found = paired_difference(merits, np.zeros(len(merits)), rng=rng)
+    return {"metric": metric, **found._asdict()}
 
 
 def pair_predictions(before: Predictions, after: Predictions) -> dict[str, Json]:
     """Compares two heads on the test examples that both scored.
 
     Returns:
-      `metric`, `n`, `gain`, `low`, `high` (points, with the paired 95 % interval),
-      `better`, `worse` (examples), and `p_value`, two-sided.
+      `metric`, `n`, `gain`, `low`, `high` (hundredths, with the paired 95 % interval),
+      `points` (what they are called), `better`, `worse` (examples), and `p_value`,
+      two-sided.
     """
     place = {id: row for row, id in enumerate(before.ids)}
     pairs = np.array(
@@ -49,6 +70,7 @@ def pair_predictions(before: Predictions, after: Predictions) -> dict[str, Json]
         "gain": gain,
         "low": low,
         "high": high,
+        "points": POINTS[after.task.kind],
         "better": found.better,
         "worse": found.worse,
         "p_value": found.p_value,
@@ -79,7 +101,7 @@ def choose_way(rows: Sequence[Mapping[str, Any]]) -> tuple[int | None, str]:
     best = max(beyond or tried, key=lambda i: rows[i]["against"]["gain"])
     against = rows[best]["against"]
     figures = (
-        f"{against['gain']:+.1f} points (95 % {against['low']:.1f} to "
+        f"{against['gain']:+.1f} {against['points']} (95 % {against['low']:.1f} to "
         f"{against['high']:.1f}) on {against['n']:,} test examples, "
         f"p = {against['p_value']:.2g}"
     )

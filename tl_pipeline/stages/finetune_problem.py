@@ -30,9 +30,10 @@ from tl_pipeline.heads.affine import flatten_head
 from tl_pipeline.stages.cached_views import CachedViews
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.finetune_inputs import CachedRows, Pictures
-from tl_pipeline.stages.finetune_start import Start, one_hot
+from tl_pipeline.stages.finetune_start import Start, find_units, make_targets
 from tl_pipeline.stages.joined import split_name
 from tl_pipeline.stages.views import Views, augment_pictures, make_views
+from tl_pipeline.tasks import LOSSES
 
 SCRATCH = "scratch"
 SPLIT = "split"
@@ -67,11 +68,16 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
       config: With one way.
 
     Raises:
-      ConfigError: A block is unknown or would never be trained, or nothing is left
-        before the cut.
+      ConfigError: A block is unknown or would never be trained, nothing is left
+        before the cut, or numbers were to be smoothed.
       BackboneError: The network cannot be cut there.
     """
     (way,) = config.ways
+    if config.label_smoothing and start.data.task.kind == "regression":
+        raise ConfigError(
+            f"Asked for label_smoothing = {config.label_smoothing:g} on numbers: only "
+            "classes and labels are smoothed. Leave it out."
+        )
     features = tuple(split_name(start.head.feature))
     blocks = network.blocks(features)
     if way == SCRATCH:
@@ -187,7 +193,7 @@ def make_problem(
 
         return Examples(
             stream=stream,
-            targets=one_hot(data, rows),
+            targets=make_targets(data, rows),
             weight=weight.astype(np.float32),
         )
 
@@ -200,6 +206,7 @@ def make_problem(
         depths=plan.partition.depths,
         train=examples("train"),
         val=examples("val"),
+        loss="softmax" if data.task.is_single_class else LOSSES[data.task.kind],
         draw=None if viewed is None else partial(viewed.draw, seed=config.seed),
     )
 
@@ -263,7 +270,8 @@ def _take_head(start: Start) -> dict[str, np.ndarray]:
             "errors through the pretrained weights first; from_scratch_head = true "
             "begins with one nevertheless."
         ) from None
-    return make_head(kernel, bias)
+    binary = start.data.task.kind == "binary"
+    return make_head(kernel, bias, binary=binary, units=find_units(start.data))
 
 
 def _make_augment(

@@ -23,7 +23,7 @@ from tl_pipeline.stages.choosing import Choosing
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.finetune_comparison import pair_predictions
 from tl_pipeline.stages.finetune_problem import Plan, begin_parameters
-from tl_pipeline.stages.finetune_start import Start
+from tl_pipeline.stages.finetune_start import Start, find_units
 from tl_pipeline.stages.labeled import Labeled, load_labeled
 from tl_pipeline.stages.labels import make_labels, read_slices
 from tl_pipeline.stages.scorecard import score_chosen
@@ -120,7 +120,9 @@ def write_tuned(
         task=task,
         settings={"fine_tuned": way},
         preparation=Preparation(Steps(standardize=False), None),
-        arrays=save_head(tuned.trained, binary=task.kind == "binary"),
+        arrays=save_head(
+            tuned.trained, binary=task.kind == "binary", units=find_units(start.data)
+        ),
     )
     said = head.predict(data.features)
     val = data.split("val").rows

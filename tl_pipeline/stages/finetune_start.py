@@ -12,7 +12,9 @@ from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.errors import DatasetError, RequestError, SpecMismatchError
 from tl_pipeline.examples import Examples
+from tl_pipeline.finetuning.head import Units
 from tl_pipeline.heads.head import Head
+from tl_pipeline.heads.weighting import weigh
 from tl_pipeline.runs.run import Run, load_run
 from tl_pipeline.spec import is_declared
 from tl_pipeline.stages.backbones import load_trainable
@@ -56,7 +58,7 @@ def load_start(path: str | Path) -> Start:
 
     Raises:
       NotFoundError: There is no such run, or its store is gone.
-      RequestError: Its features were made elsewhere, or its task has no classes.
+      RequestError: Its features were made elsewhere.
       DatasetError: It has no validation example to stop by.
     """
     run = load_run(path)
@@ -67,12 +69,6 @@ def load_start(path: str | Path) -> Start:
             "`tl-pipeline extract` computed."
         )
     head = Head.from_arrays(run.head, run.head_arrays())
-    if not head.task.is_single_class:
-        raise RequestError(
-            f"Asked to fine-tune from run {run.path}: its task is {head.task.kind}, "
-            "and networks are trained on for classes alone. Keep its head, or train "
-            "one for classes."
-        )
     store = open_store(str(run.provenance["store"]), spec=run.spec)
     examples = store.snapshot(
         str(run.provenance["dataset"]), digest=str(run.head["snapshot"])
@@ -161,6 +157,30 @@ def load_source(
     return dataset, items
 
 
-def one_hot(data: Labeled, rows: np.ndarray) -> np.ndarray:
-    """Returns the targets of some rows as shares of classes: [n, K] float32."""
-    return np.eye(len(data.classes), dtype=np.float32)[data.targets[rows]]
+def find_units(data: Labeled) -> Units | None:
+    """Returns the mean and deviation of each number over train; None of classes."""
+    if data.task.kind != "regression":
+        return None
+    train = data.split("train")
+    found = weigh(
+        train.targets,
+        data.task,
+        n_heads=1,
+        n_rows=len(train.rows),
+        sample_weight=train.weight,
+    )
+    return Units(found.center[0], found.scale[0])
+
+
+def make_targets(data: Labeled, rows: np.ndarray) -> np.ndarray:
+    """Returns the targets of some rows as a network is trained on: [n, K] float32.
+
+    Shares of classes; labels; numbers in their units. NaN is a missing one.
+    """
+    targets = data.targets[rows]
+    if data.task.is_single_class:
+        return np.eye(len(data.classes), dtype=np.float32)[targets]
+    units = find_units(data)
+    if units is not None:
+        targets = (targets - units.center) / units.scale
+    return targets.astype(np.float32)

@@ -77,7 +77,7 @@ def make_labels(
     """
     columns = [_column(examples, name) for name in targets]
     names = tuple(targets) or ("target",)
-    kind, reason = choose_kind(task, columns or [examples.targets])
+    kind, reason = _choose_kind(examples, task, columns)
     if kind in ("multiclass", "binary"):
         texts = columns[0] if columns else examples.targets
         if len(columns) > 1:
@@ -103,18 +103,17 @@ def make_labels(
     return Labels(Task(kind, names), encoded, np.asarray(known), weights, reason)
 
 
-def choose_kind(
-    asked: Literal["auto"] | TaskKind, columns: Sequence[Sequence[str | None]]
+def _choose_kind(
+    examples: Examples,
+    asked: Literal["auto"] | TaskKind,
+    columns: Sequence[Sequence[str | None]],
 ) -> tuple[TaskKind, str]:
-    """Returns the task that targets are for, and why, a clause; see `make_labels`.
-
-    Args:
-      asked: Which task; `auto` goes by the targets.
-      columns: Each target column's texts.
-    """
     if asked != "auto":
         return asked, "as asked"
-    texts = {text for column in columns for text in column} - {None}
+    texts = {text for column in columns for text in column}
+    if not columns:
+        texts = set(examples.targets)
+    texts.discard(None)
     words = {str(text).strip().lower() for text in texts}
     if len(columns) > 1 and words <= YES | NO:
         return "multilabel", "its target columns hold yes and no"

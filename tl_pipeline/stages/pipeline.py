@@ -41,7 +41,7 @@ def extract_step(config: Mapping[str, Any], *, wait: bool = True) -> dict[str, A
 
     Raises:
       BackboneError: `[finetune]` is enabled, and the backbone cannot be trained.
-      RequestError: It is enabled, and no run of this pipeline could be started from.
+      RequestError: It is enabled, and no head will be linear.
       TooManyFailuresError: More examples failed than `[data] max_failures` allows.
     """
     options = make_config(config, where="of this pipeline")
@@ -244,16 +244,15 @@ def run_local(config: PipelineConfig, *, wait: bool = True) -> dict[str, Json]:
 
 def _request(options: PipelineConfig) -> dict[str, Any]:
     """Returns what `extract` and `plan` are asked for."""
-    dataset = _load_data(options)
     if options.finetune.enabled:
-        check_finetune(options, dataset)
+        check_finetune(options)
     backbone = load_backbone(
         options.backbone.name,
         weights=options.backbone.weights,
         compute_dtype=options.backbone.compute_dtype,
     )
     return {
-        "dataset": dataset,
+        "dataset": _load_data(options),
         "backbone": backbone,
         "features": options.backbone.features,
         "store_root": Path(options.store.root),

@@ -16,7 +16,13 @@ from tl_pipeline.data.corruptions import (
 )
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.digest import Json
-from tl_pipeline.errors import ConfigError, DatasetError, NotFoundError
+from tl_pipeline.errors import (
+    ConfigError,
+    DatasetError,
+    FailedError,
+    NotFoundError,
+    shorten,
+)
 from tl_pipeline.evaluation.merits import MEASURES, find_merits
 from tl_pipeline.evaluation.uncertainty import paired_difference
 from tl_pipeline.heads.head import Head
@@ -46,7 +52,7 @@ def measure_robustness(
 ) -> dict[str, Json]:
     """Scores a run's head on its test examples as they are, and corrupted.
 
-    The run's page shows it from then on.
+    The run's page shows it from then on, where the run may be written.
 
     Inputs are corrupted at the size in which the backbone takes them, and the rows are
     computed as the store's were, and rounded as it rounds. Every example is corrupted
@@ -72,7 +78,6 @@ def measure_robustness(
       NotFoundError: There is no such run, or nobody knows where its data is.
       DatasetError: No labeled test example can be had any more.
       RequestError: The run's features were made elsewhere.
-      FailedError: The run's folder cannot be locked, to make its page anew.
     """
     kinds = list(itertools.product(dict.fromkeys(corruptions), sorted(set(severities))))
     if not kinds:
@@ -102,7 +107,7 @@ def measure_robustness(
             f"{count(len(rows), 'labeled test example')} can be read from "
             f"{data or 'where it was'} as it was. Say where they are with --data."
         )
-    notes = []
+    notes: list[str] = []
     if len(kept) < len(rows):
         notes.append(
             f"{len(kept):,} of the run's {len(rows):,} test examples are scored: the "
@@ -120,9 +125,12 @@ def measure_robustness(
         "measure": MEASURES[predictions.task.kind],
         "n": len(kept),
         **_describe(merits[0], dict(zip(kinds, merits[1:], strict=True))),
-        "notes": list(notes),
+        "notes": notes,
     }
-    show_measured(loaded, {"robustness": found})
+    try:
+        show_measured(loaded, {"robustness": found})
+    except (FailedError, OSError) as error:  # a run of others, which may be read alone
+        notes.append(f"the run's page does not show it: {shorten(error)}")
     return found
 
 
