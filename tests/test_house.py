@@ -19,6 +19,7 @@ GROUND = (  # each may import those before it
     "arrays",
     "files",
     "compilation",
+    "allocation",
     "devices",
     "hdf5",
     "hdf5_texts",

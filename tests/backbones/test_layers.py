@@ -1,16 +1,22 @@
+import functools
+
 import jax
 import numpy as np
 import pytest
 from flax import nnx
 
-from tl_pipeline.backbones.layers import (
-    Bias,
-    ConvNorm,
+from tl_pipeline.backbones.convolution import (
     convolve,
     convolve_depthwise_by_shifts,
     convolve_directly,
-    fold_batch_norms,
     multiply_pixels,
+)
+from tl_pipeline.backbones.layers import (
+    Bias,
+    ConvNorm,
+    fold_batch_norms,
+    relu,
+    relu6,
 )
 
 
@@ -67,6 +73,55 @@ def test_on_the_cpu_depthwise_and_1x1_are_no_convolutions_of_xla():
 def test_a_convolution_of_one_channel_is_not_taken_for_a_depthwise_one():
     x, kernel = draw(2, 6, 6, 1), draw(3, 3, 1, 4)
     assert convolve(x, kernel).shape == (2, 6, 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"),
+    [
+        ((3, 3, 1, 6), 1, "SAME", (9, 8)),
+        ((5, 5, 1, 6), 2, 2, (8, 11)),
+        ((3, 3, 20, 4), 1, 1, (7, 8)),
+        ((3, 3, 20, 4), 2, "SAME", (9, 8)),
+        ((5, 3, 3, 4), 2, (2, 0), (8, 11)),
+        ((7, 7, 3, 4), 2, 3, (12, 12)),
+        ((1, 1, 6, 9), 2, "SAME", (5, 7)),
+    ],
+)
+def test_gradients_are_those_of_the_convolution_itself(kernel, stride, padding, size):
+    x = draw(2, *size, kernel[3] if kernel[2] == 1 else kernel[2])
+
+    def pull(form):
+        form = functools.partial(form, stride=stride, padding=padding)
+        weight = draw(*jax.eval_shape(form, x, draw(*kernel)).shape, seed=1)
+        add_up = jax.grad(lambda x, k: (form(x, k) * weight).sum(), argnums=(0, 1))
+        return jax.jit(add_up)(x, draw(*kernel))
+
+    for ours, plain in zip(pull(convolve), pull(convolve_directly), strict=True):
+        assert np.abs(ours - plain).max() <= 1e-5 * np.abs(plain).max()
+
+
+def test_on_the_cpu_the_gradient_of_a_kernel_is_no_convolution_of_xla():
+    if jax.default_backend() != "cpu":
+        pytest.skip("the fast forms are for the CPU")
+
+    def add_up(kernel, x):
+        return (convolve(x, kernel) ** 2).sum()
+
+    given = draw(3, 3, 6, 4), draw(2, 5, 7, 6)
+    program = jax.jit(jax.grad(add_up)).lower(*given).compile().as_text()
+    # That of the forward pass remains.
+    assert " dot(" in program and program.count(" convolution(") <= 1
+
+
+@pytest.mark.parametrize(
+    ("ours", "plain"), [(relu, jax.nn.relu), (relu6, jax.nn.relu6)]
+)
+def test_activations_and_their_gradients_are_those_of_jax(ours, plain):
+    x = 5 * draw(50)
+    (y, back), (expected, plain_back) = jax.vjp(ours, x), jax.vjp(plain, x)
+    np.testing.assert_array_equal(y, expected)
+    np.testing.assert_array_equal(back(draw(50, seed=1)), plain_back(draw(50, seed=1)))
+    assert 0 < (y == 6).sum() + (y == 0).sum() < 50
 
 
 def make_conv_norm() -> ConvNorm:

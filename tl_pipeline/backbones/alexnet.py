@@ -21,7 +21,7 @@ from tl_pipeline.backbones.architecture import (
 )
 from tl_pipeline.backbones.crops import center_crop
 from tl_pipeline.backbones.dense_top import DenseTop, torchvision_top_rules
-from tl_pipeline.backbones.layers import Conv
+from tl_pipeline.backbones.layers import Conv, relu
 from tl_pipeline.backbones.layouts import TORCHVISION, torch_layer
 from tl_pipeline.backbones.pooling import global_average_pool, max_pool
 from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
@@ -79,7 +79,7 @@ class AlexNet(nnx.Module):
         """Returns every output of [B, H, W, 3] by name, in order."""
         outputs = {}
         for i, (block, conv) in enumerate(zip(_BLOCKS, self.convs, strict=True)):
-            x = jax.nn.relu(conv(x))
+            x = relu(conv(x))
             if block.pooled:
                 x = max_pool(x, size=3, stride=2)
             outputs[f"block{i + 1}"] = x

@@ -26,7 +26,7 @@ from tl_pipeline.backbones.architecture import (
     fill_settings,
 )
 from tl_pipeline.backbones.crops import HALVES, center_crop, whole_image
-from tl_pipeline.backbones.layers import Linear
+from tl_pipeline.backbones.layers import Linear, relu
 from tl_pipeline.backbones.layouts import TIMM, torch_layer
 from tl_pipeline.backbones.pooling import global_average_pool, max_pool
 from tl_pipeline.backbones.published import list_checkpoints, say_how_to_get
@@ -87,10 +87,10 @@ class Block(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H / stride, W / stride, D]."""
-        first = hidden = jax.nn.relu(self.norms[0](x))
+        first = hidden = relu(self.norms[0](x))
         hidden = self.convs[0](hidden)
         for norm, conv in zip(self.norms[1:], self.convs[1:], strict=True):
-            hidden = conv(jax.nn.relu(norm(hidden)))
+            hidden = conv(relu(norm(hidden)))
         return hidden + (x if self.shortcut is None else self.shortcut(first))
 
 
@@ -127,7 +127,7 @@ class BiT(nnx.Module):
             for block in blocks:
                 x = block(x)
             outputs[f"stage{i}"] = x
-        x = jax.nn.relu(self.norm(x))
+        x = relu(self.norm(x))
         outputs["pool"] = global_average_pool(x)
         if self.classifier is not None:
             outputs["logits"] = self.classifier(outputs["pool"].astype(x.dtype))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tl_pipeline.backbones.architecture import Rule
-from tl_pipeline.backbones.layers import Linear
+from tl_pipeline.backbones.layers import Linear, relu
 from tl_pipeline.backbones.layouts import keras_layer, torch_layer
 from tl_pipeline.backbones.pooling import adaptive_average_pool
 
@@ -44,8 +44,8 @@ class DenseTop(Linear):
 
     def outputs(self, x: jax.Array) -> dict[str, jax.Array]:
         """Returns its outputs of [B, H, W, C]; another size is pooled to its own."""
-        fc1 = jax.nn.relu(self.fc1(adaptive_average_pool(x, self.size)))
-        fc2 = jax.nn.relu(self.fc2(fc1))
+        fc1 = relu(self.fc1(adaptive_average_pool(x, self.size)))
+        fc2 = relu(self.fc2(fc1))
         return {"fc1": fc1, "fc2": fc2, "logits": self(fc2)}
 
 

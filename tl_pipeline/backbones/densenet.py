@@ -27,7 +27,7 @@ from tl_pipeline.backbones.architecture import (
     fill_settings,
 )
 from tl_pipeline.backbones.crops import center_crop, gray_crop, keras_crop
-from tl_pipeline.backbones.layers import Conv, ConvNorm, Linear, make_norm
+from tl_pipeline.backbones.layers import Conv, ConvNorm, Linear, make_norm, relu
 from tl_pipeline.backbones.layouts import (
     KERAS,
     TORCH,
@@ -87,7 +87,7 @@ class DenseLayer(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H, W, C + growth]."""
-        new = jax.nn.relu(self.bottleneck(jax.nn.relu(self.norm(x))))
+        new = relu(self.bottleneck(relu(self.norm(x))))
         return jnp.concatenate([x, self.conv(new)], axis=-1)
 
 
@@ -101,7 +101,7 @@ class Transition(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H / 2, W / 2, C / 2]."""
-        x = self.conv(jax.nn.relu(self.norm(x)))
+        x = self.conv(relu(self.norm(x)))
         return average_pool(x, size=2, stride=2)
 
 
@@ -131,7 +131,7 @@ class DenseNet(nnx.Module):
 
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Returns every output of [B, H, W, C] by name, in order."""
-        outputs = {"stem": jax.nn.relu(self.stem(x))}
+        outputs = {"stem": relu(self.stem(x))}
         x = max_pool(outputs["stem"], size=3, stride=2, padding=1)
         for i, layers in enumerate(self.blocks):
             for layer in layers:
@@ -139,7 +139,7 @@ class DenseNet(nnx.Module):
             outputs[f"block{i + 1}"] = x
             if i < len(self.transitions):
                 x = self.transitions[i](x)
-        x = jax.nn.relu(self.norm(x))
+        x = relu(self.norm(x))
         outputs["pool"] = global_average_pool(x)
         if self.classifier is not None:
             outputs["logits"] = self.classifier(outputs["pool"].astype(x.dtype))

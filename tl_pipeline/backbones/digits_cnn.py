@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from tl_pipeline.backbones.architecture import Architecture, fill_settings
-from tl_pipeline.backbones.layers import Bias, Conv, Linear
+from tl_pipeline.backbones.layers import Bias, Conv, Linear, relu
 from tl_pipeline.backbones.published import list_checkpoints
 from tl_pipeline.digest import Json
 from tl_pipeline.spec import ImagePreprocess
@@ -37,8 +37,8 @@ class Stage(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H / stride, W / stride, D]."""
-        x = jax.nn.relu(self.bias1(self.conv1(x)))
-        return jax.nn.relu(self.bias2(self.conv2(x)))
+        x = relu(self.bias1(self.conv1(x)))
+        return relu(self.bias2(self.conv2(x)))
 
 
 class DigitsCNN(nnx.Module):

@@ -23,7 +23,7 @@ from tl_pipeline.backbones.architecture import (
     fill_settings,
 )
 from tl_pipeline.backbones.crops import HALVES, center_crop, keras_crop
-from tl_pipeline.backbones.layers import ConvNorm, Linear
+from tl_pipeline.backbones.layers import ConvNorm, Linear, relu
 from tl_pipeline.backbones.layouts import (
     KERAS,
     TORCH,
@@ -253,8 +253,8 @@ class MixedBlock(nnx.Module):
             steps = len(convs) - n_forks
             hidden = x
             for conv in convs[:steps]:
-                hidden = jax.nn.relu(conv(hidden))
-            forks = [jax.nn.relu(conv(hidden)) for conv in convs[steps:]]
+                hidden = relu(conv(hidden))
+            forks = [relu(conv(hidden)) for conv in convs[steps:]]
             parts += forks or [hidden]
         if self.pool is None:
             parts.append(max_pool(x, size=3, stride=2))
@@ -262,7 +262,7 @@ class MixedBlock(nnx.Module):
             mean = average_pool(
                 x, size=3, stride=1, padding=1, count_padding=not self.keras
             )
-            parts.append(jax.nn.relu(self.pool(mean)))
+            parts.append(relu(self.pool(mean)))
         return jnp.concatenate(parts, axis=-1)
 
 
@@ -287,7 +287,7 @@ class InceptionV3(nnx.Module):
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Returns every output of [B, H, W, 3] by name, in order."""
         for i, conv in enumerate(self.stem):
-            x = jax.nn.relu(conv(x))
+            x = relu(conv(x))
             if i in _POOLED:
                 x = max_pool(x, size=3, stride=2)
         outputs = {"stem": x}

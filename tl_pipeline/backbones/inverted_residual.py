@@ -14,7 +14,8 @@ from typing import NamedTuple
 import jax
 from flax import nnx
 
-from tl_pipeline.backbones.layers import ConvNorm, Linear, Padding
+from tl_pipeline.backbones.convolution import Padding
+from tl_pipeline.backbones.layers import ConvNorm, Linear, relu, relu6
 from tl_pipeline.backbones.pooling import global_average_pool
 
 # Ends of a block: a separable one has no expansion; a fused one expands by a full
@@ -22,8 +23,8 @@ from tl_pipeline.backbones.pooling import global_average_pool
 SEPARABLE, INVERTED, FUSED, PLAIN = "separable", "inverted", "fused", "plain"
 
 _ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
-    "relu": jax.nn.relu,
-    "relu6": jax.nn.relu6,
+    "relu": relu,
+    "relu6": relu6,
     "silu": jax.nn.silu,
     "hard_swish": jax.nn.hard_swish,
     "sigmoid": jax.nn.sigmoid,

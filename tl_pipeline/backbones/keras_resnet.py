@@ -26,7 +26,7 @@ from tl_pipeline.backbones.architecture import (
     fill_settings,
 )
 from tl_pipeline.backbones.crops import keras_crop
-from tl_pipeline.backbones.layers import Conv, ConvNorm, Linear, make_norm
+from tl_pipeline.backbones.layers import Conv, ConvNorm, Linear, make_norm, relu
 from tl_pipeline.backbones.layouts import (
     KERAS,
     keras_conv_norm,
@@ -86,9 +86,9 @@ class Block(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H / stride, W / stride, D]."""
         shortcut = x if self.shortcut is None else self.shortcut(x)
-        x = jax.nn.relu(self.conv1(x))
-        x = jax.nn.relu(self.conv2(x))
-        return jax.nn.relu(self.conv3(x) + shortcut)
+        x = relu(self.conv1(x))
+        x = relu(self.conv2(x))
+        return relu(self.conv3(x) + shortcut)
 
 
 class PreactivationBlock(nnx.Module):
@@ -112,14 +112,14 @@ class PreactivationBlock(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H / stride, W / stride, D]."""
-        hidden = jax.nn.relu(self.norm(x))
+        hidden = relu(self.norm(x))
         shortcut = (
             x[:, :: self.stride, :: self.stride]
             if self.shortcut is None
             else self.shortcut(hidden)
         )
-        hidden = jax.nn.relu(self.conv1(hidden))
-        hidden = jax.nn.relu(self.conv2(hidden))
+        hidden = relu(self.conv1(hidden))
+        hidden = relu(self.conv2(hidden))
         return self.conv3(hidden) + shortcut
 
 
@@ -156,7 +156,7 @@ class KerasResNet(nnx.Module):
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Returns every output of [B, H, W, 3] by name, in order."""
         x = self.stem(x)
-        outputs = {"stem": jax.nn.relu(x) if self.norm is None else x}
+        outputs = {"stem": relu(x) if self.norm is None else x}
         # Padded by zeros, not left out: version 2 has negative values here.
         x = jnp.pad(outputs["stem"], ((0, 0), (1, 1), (1, 1), (0, 0)))
         x = max_pool(x, size=3, stride=2)
@@ -165,7 +165,7 @@ class KerasResNet(nnx.Module):
                 x = block(x)
             outputs[f"stage{i}"] = x
         if self.norm is not None:
-            x = jax.nn.relu(self.norm(x))
+            x = relu(self.norm(x))
         outputs["pool"] = global_average_pool(x)
         if self.classifier is not None:
             outputs["logits"] = self.classifier(outputs["pool"].astype(x.dtype))

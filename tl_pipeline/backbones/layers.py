@@ -1,12 +1,5 @@
-"""Layers in the forms that are fast where they run. Images are [B, H, W, C].
+"""Layers of networks on images, which are [B, H, W, C], and the BatchNorm of them."""
 
-XLA's CPU backend runs a depthwise convolution 10 to 60 times slower than the same sum
-written as shifted multiply-adds, which it fuses, and a 1×1 convolution up to twice as
-slow as the matrix product that it is. GPU libraries have their own opinions. `convolve`
-is the one place that chooses.
-"""
-
-from collections.abc import Sequence
 from typing import cast
 
 import jax
@@ -15,106 +8,41 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-# "SAME" as TensorFlow has it (an odd pixel goes to the bottom and the right), or so
-# many pixels on both sides of an axis, as PyTorch has it: a number, or (rows, columns).
-Padding = str | int | tuple[int, int]
+from tl_pipeline.backbones.convolution import Padding, convolve
 
 
-def convolve(
-    x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: Padding = "SAME"
-) -> jax.Array:
-    """Convolves in the platform's fast form.
-
-    Args:
-      x: [B, H, W, C].
-      kernel: [KH, KW, C, D], or depthwise [KH, KW, 1, C].
-      stride: Step along both axes.
-      padding: Zeros around the image.
-
-    Returns:
-      [B, ceil(H / stride), ceil(W / stride), D] with "SAME" padding, and
-      [B, (H + 2 * padding - KH) // stride + 1, ..., D] with that of a number.
-    """
-
-    def direct(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return convolve_directly(x, kernel, stride=stride, padding=padding)
-
-    def shifted(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return convolve_depthwise_by_shifts(x, kernel, stride=stride, padding=padding)
-
-    def product(x: jax.Array, kernel: jax.Array) -> jax.Array:
-        return multiply_pixels(x[:, ::stride, ::stride], kernel)
-
-    if kernel.shape[2] == 1 < x.shape[-1]:
-        return lax.platform_dependent(x, kernel, cpu=shifted, default=direct)
-    if kernel.shape[:2] == (1, 1) and padding in ("SAME", 0):
-        return lax.platform_dependent(x, kernel, cpu=product, default=direct)
-    return direct(x, kernel)
+@jax.custom_vjp
+def relu(x: jax.Array) -> jax.Array:
+    """Returns max(x, 0). Gradients take of it what it gave, which is kept anyway."""
+    return jnp.maximum(x, 0)
 
 
-def convolve_directly(
-    x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding = "SAME"
-) -> jax.Array:
-    """Convolves as XLA's own operation; arguments as for `convolve`."""
-    return lax.conv_general_dilated(
-        x,
-        kernel,
-        window_strides=(stride, stride),
-        padding=pad_amounts(x.shape[1:3], kernel.shape[:2], stride, padding),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=x.shape[-1] // kernel.shape[2],
-    )
+@jax.custom_vjp
+def relu6(x: jax.Array) -> jax.Array:
+    """Returns x, at least 0 and at most 6; gradients as those of `relu`."""
+    return jnp.minimum(jnp.maximum(x, 0), 6)
 
 
-def convolve_depthwise_by_shifts(
-    x: jax.Array, kernel: jax.Array, *, stride: int, padding: Padding = "SAME"
-) -> jax.Array:
-    """Convolves each channel with its own kernel, as a sum of shifted images.
-
-    Args:
-      x: [B, H, W, C].
-      kernel: [KH, KW, 1, C].
-      stride: Step along both axes.
-      padding: Zeros around the image.
-    """
-    n, channels = len(x), x.shape[-1]
-    rows, columns = kernel.shape[:2]
-    pads = pad_amounts(x.shape[1:3], (rows, columns), stride, padding)
-    padded = jnp.pad(x, ((0, 0), *pads, (0, 0)))
-    last_row, last_column = padded.shape[1] - rows, padded.shape[2] - columns
-    terms = [
-        lax.slice(
-            padded,
-            (0, i, j, 0),
-            (n, i + last_row + 1, j + last_column + 1, channels),
-            (1, stride, stride, 1),
-        )
-        * kernel[i, j].reshape(1, 1, 1, channels)
-        for i in range(rows)
-        for j in range(columns)
-    ]
-    return sum(terms[1:], start=terms[0])
+def _relu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = relu(x)
+    return y, y
 
 
-def multiply_pixels(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Convolves with a 1×1 kernel [1, 1, C, D] as one matrix product over pixels."""
-    out = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
-    return out.reshape(*x.shape[:-1], kernel.shape[-1])
+def _relu_backward(y: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+    return (jnp.where(y > 0, cotangent, 0),)
 
 
-def pad_amounts(
-    size: Sequence[int], window: Sequence[int], stride: int, padding: Padding
-) -> list[tuple[int, int]]:
-    """Returns the pixels to add before and after the rows, and the columns.
+def _relu6_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = relu6(x)
+    return y, y
 
-    Example:
-      >>> pad_amounts((8, 8), (3, 3), 2, "SAME"), pad_amounts((8, 8), (3, 3), 2, 1)
-      ([(0, 1), (0, 1)], [(1, 1), (1, 1)])
-    """
-    if isinstance(padding, str):
-        return list(lax.padtype_to_pads(size, window, (stride, stride), padding))
-    rows, columns = (padding, padding) if isinstance(padding, int) else padding
-    return [(rows, rows), (columns, columns)]
+
+def _relu6_backward(y: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+    return (jnp.where((y > 0) & (y < 6), cotangent, 0),)
+
+
+relu.defvjp(_relu_forward, _relu_backward)
+relu6.defvjp(_relu6_forward, _relu6_backward)
 
 
 class Conv(nnx.Module):
@@ -203,7 +131,32 @@ class ConvNorm(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to the [B, H, W, D] of `convolve`."""
-        return self.norm(self.conv(x))
+        if isinstance(self.norm, Bias):
+            return self.norm(self.conv(x))
+        # Gradients of scale and mean are then sums over a kernel, not over the pixels
+        # of a batch, whose values before the norm need not be kept.
+        kernel, bias = self._fold(self.norm)
+        out = convolve(
+            x,
+            kernel.astype(x.dtype),
+            stride=self.conv.stride,
+            padding=self.conv.padding,
+        )
+        return out + bias.astype(x.dtype).reshape(1, 1, 1, -1)
+
+    def _fold(self, norm: nnx.BatchNorm) -> tuple[jax.Array, jax.Array]:
+        """Returns kernel and bias that do what the pair does, in float32."""
+        assert norm.bias is not None
+        mean, var, beta, kernel = (
+            variable[...].astype(jnp.float32)
+            for variable in (norm.mean, norm.var, norm.bias, self.conv.kernel)
+        )
+        scale = lax.rsqrt(var + norm.epsilon)
+        if norm.scale is not None:
+            scale = scale * norm.scale[...].astype(jnp.float32)
+        if self.conv.bias is not None:
+            mean = mean - self.conv.bias[...].astype(jnp.float32)
+        return kernel * scale.reshape(1, 1, 1, -1), beta - mean * scale
 
 
 def make_norm(channels: int, *, epsilon: float, scale: bool = True) -> nnx.BatchNorm:

@@ -20,7 +20,7 @@ from tl_pipeline.backbones.architecture import (
     fill_settings,
 )
 from tl_pipeline.backbones.crops import keras_crop
-from tl_pipeline.backbones.layers import ConvNorm, Linear
+from tl_pipeline.backbones.layers import ConvNorm, Linear, relu6
 from tl_pipeline.backbones.layouts import KERAS, keras_conv_norm, keras_layer
 from tl_pipeline.backbones.pooling import global_average_pool
 from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
@@ -62,7 +62,7 @@ class SeparableBlock(nnx.Module):
         if self.stride > 1:
             # Always at the end: "SAME" would pad an odd image at both.
             x = jnp.pad(x, ((0, 0), (0, 1), (0, 1), (0, 0)))
-        return jax.nn.relu6(self.pointwise(jax.nn.relu6(self.depthwise(x))))
+        return relu6(self.pointwise(relu6(self.depthwise(x))))
 
 
 class MobileNet(nnx.Module):
@@ -82,7 +82,7 @@ class MobileNet(nnx.Module):
 
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Returns every output of [B, H, W, 3] by name, in order."""
-        outputs = {"stem": jax.nn.relu6(self.stem(x))}
+        outputs = {"stem": relu6(self.stem(x))}
         x = outputs["stem"]
         for i, block in enumerate(self.blocks, start=1):
             x = outputs[f"block{i}"] = block(x)

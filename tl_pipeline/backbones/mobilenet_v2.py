@@ -15,7 +15,7 @@ from flax import nnx
 
 from tl_pipeline.backbones.architecture import Architecture, Rule, fill_settings
 from tl_pipeline.backbones.crops import keras_crop
-from tl_pipeline.backbones.layers import ConvNorm, Linear
+from tl_pipeline.backbones.layers import ConvNorm, Linear, relu6
 from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
@@ -59,8 +59,8 @@ class InvertedResidual(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H / stride, W / stride, D]."""
-        hidden = x if self.expand is None else jax.nn.relu6(self.expand(x))
-        hidden = self.project(jax.nn.relu6(self.depthwise(hidden)))
+        hidden = x if self.expand is None else relu6(self.expand(x))
+        hidden = self.project(relu6(self.depthwise(hidden)))
         return x + hidden if self.residual else hidden
 
 
@@ -91,11 +91,11 @@ class MobileNetV2(nnx.Module):
 
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Returns every output of [B, H, W, 3] by name, in order."""
-        outputs = {"stem": jax.nn.relu6(self.stem(x))}
+        outputs = {"stem": relu6(self.stem(x))}
         x = outputs["stem"]
         for i, block in enumerate(self.blocks):
             x = outputs[f"block{i}"] = block(x)
-        x = outputs["head_conv"] = jax.nn.relu6(self.head_conv(x))
+        x = outputs["head_conv"] = relu6(self.head_conv(x))
         x = outputs["pool"] = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
         if self.classifier is not None:
             # Back in the compute dtype, which the mean left for its many terms.

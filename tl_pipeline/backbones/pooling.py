@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from tl_pipeline.backbones.layers import Padding, pad_amounts
+from tl_pipeline.backbones.convolution import Padding, pad_amounts
 
 
 def max_pool(

@@ -29,7 +29,7 @@ from tl_pipeline.backbones.architecture import (
     fill_settings,
 )
 from tl_pipeline.backbones.crops import center_crop, gray_crop
-from tl_pipeline.backbones.layers import ConvNorm, Linear
+from tl_pipeline.backbones.layers import ConvNorm, Linear, relu
 from tl_pipeline.backbones.layouts import TORCH, torch_conv_norm, torch_layer
 from tl_pipeline.backbones.pooling import global_average_pool, max_pool
 from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
@@ -109,8 +109,8 @@ class Block(nnx.Module):
         """Maps [B, H, W, C] to [B, H / stride, W / stride, D]."""
         shortcut = x if self.shortcut is None else self.shortcut(x)
         for conv in self.convs[:-1]:
-            x = jax.nn.relu(conv(x))
-        return jax.nn.relu(self.convs[-1](x) + shortcut)
+            x = relu(conv(x))
+        return relu(self.convs[-1](x) + shortcut)
 
 
 class ResNet(nnx.Module):
@@ -150,7 +150,7 @@ class ResNet(nnx.Module):
 
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Returns every output of [B, H, W, C] by name, in order."""
-        outputs = {"stem": jax.nn.relu(self.stem(x))}
+        outputs = {"stem": relu(self.stem(x))}
         x = max_pool(outputs["stem"], size=3, stride=2, padding=1)
         for i, blocks in enumerate(self.stages, start=1):
             for block in blocks:

@@ -24,7 +24,7 @@ from tl_pipeline.backbones.architecture import (
     fill_settings,
 )
 from tl_pipeline.backbones.crops import center_crop, keras_crop
-from tl_pipeline.backbones.layers import Conv, Linear
+from tl_pipeline.backbones.layers import Conv, Linear, relu
 from tl_pipeline.backbones.layouts import (
     KERAS,
     TORCHVISION,
@@ -79,8 +79,8 @@ class Fire(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, H, W, C] to [B, H, W, D]."""
-        x = jax.nn.relu(self.squeeze(x))
-        return jax.nn.relu(jnp.concatenate([self.expand1(x), self.expand3(x)], axis=-1))
+        x = relu(self.squeeze(x))
+        return relu(jnp.concatenate([self.expand1(x), self.expand3(x)], axis=-1))
 
 
 class SqueezeNet(nnx.Module):
@@ -101,7 +101,7 @@ class SqueezeNet(nnx.Module):
 
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """Returns every output of [B, H, W, 3] by name, in order."""
-        outputs = {"stem": jax.nn.relu(self.stem(x))}
+        outputs = {"stem": relu(self.stem(x))}
         x = self._pool(outputs["stem"], 1)
         for i, fire in enumerate(self.fires, start=2):
             outputs[f"fire{i}"] = fire(x)
@@ -109,7 +109,7 @@ class SqueezeNet(nnx.Module):
         outputs["pool"] = global_average_pool(x)
         if self.classifier is not None:
             pixels = self.classifier(x.reshape(-1, x.shape[-1]))
-            pixels = jax.nn.relu(pixels).reshape(*x.shape[:-1], -1)
+            pixels = relu(pixels).reshape(*x.shape[:-1], -1)
             outputs["logits"] = global_average_pool(pixels)
         return outputs
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from tl_pipeline.backbones.layers import Conv, Padding, convolve
+from tl_pipeline.backbones.convolution import Padding, convolve
+from tl_pipeline.backbones.layers import Conv
 
 _EPSILON = 1e-5  # of GroupNorm, Google's and PyTorch's
 

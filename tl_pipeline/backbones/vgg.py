@@ -25,7 +25,7 @@ from tl_pipeline.backbones.dense_top import (
     keras_top_rules,
     torchvision_top_rules,
 )
-from tl_pipeline.backbones.layers import Conv, ConvNorm
+from tl_pipeline.backbones.layers import Conv, ConvNorm, relu
 from tl_pipeline.backbones.layouts import (
     KERAS,
     TIMM,
@@ -90,7 +90,7 @@ class VGG(nnx.Module):
         outputs = {}
         for i, convs in enumerate(self.blocks, start=1):
             for conv in convs:
-                x = jax.nn.relu(conv(x))
+                x = relu(conv(x))
             x = outputs[f"block{i}"] = max_pool(x, size=2, stride=2)
         outputs["pool"] = global_average_pool(x)
         if self.classifier is not None:
