@@ -1,9 +1,8 @@
 """Prefect, and nothing else: thin tasks over the stages, and the flows of them.
 
 Importing this package decides what Prefect and JAX read when they are imported: neither
-Prefect's client nor a temporary server it starts reports to anyone, what JAX compiles is
-kept for the next run, and freed memory for the next batch. What is set in the
-environment wins.
+Prefect's client nor a temporary server it starts reports to anyone, and what JAX
+compiles is kept for the next run. What is set in the environment wins.
 """
 
 import os
