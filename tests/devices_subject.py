@@ -149,7 +149,7 @@ def compute(root: Path, run: str | None) -> tuple[str, dict[str, Any]]:
     places: dict[str, Any] = {}
     store, arrays = compute_rows(root, places)
     arrays |= fit_some_heads(places)
-    quick = {"kinds": ["linear"], "l2": [0.003], "learning_curve": []}
+    quick = {"kinds": ["ridge"], "l2": [0.003], "learning_curve": []}
     run = run or train(store, run_root=root / "runs", shots=(), **quick).run
     arrays |= fine_tune(root, run, places)
     return run, arrays | {"places": np.array([json.dumps(places)])}

@@ -13,6 +13,7 @@ color profiles are not applied, be they of a wide gamut, gray or broken.
 
 import io
 import math
+import threading
 import zlib
 
 import numpy as np
@@ -48,6 +49,9 @@ FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 MAX_PIXELS = 89_478_485
 # Resampling holds a row of weights for each pixel of the longer side.
 MAX_SIDE = 1_000_000
+# NumPy has Python's own parser read it, of which CPython 3.11 counts the depth of all
+# threads as one: two at once fail with "recursion depth mismatch".
+_READING_HEADER = threading.Lock()
 NPY_MAGIC = b"\x93NUMPY"
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 
@@ -156,10 +160,13 @@ def _check_png(data: bytes) -> None:
 def _open_npy(data: bytes, max_pixels: int) -> Image.Image:
     file = io.BytesIO(data)
     version = np.lib.format.read_magic(file)
-    if version == (1, 0):
-        header = np.lib.format.read_array_header_1_0(file)
-    elif version == (2, 0):
-        header = np.lib.format.read_array_header_2_0(file)
+    reads = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version in reads:
+        with _READING_HEADER:
+            header = reads[version](file)
     else:
         raise DecodeError(f"it is a .npy file of version {version}, not 1.0 or 2.0")
     shape, is_fortran, dtype = header

@@ -65,7 +65,7 @@ class Pictures:
         picture = found[self._preprocess]
         if isinstance(picture, InputFailure):
             raise DatasetError(
-                f"Asked to fine-tune on {self._inputs.ids(content)[0]}: it "
+                f"Asked to fine-tune on {self._inputs.ids(content)[0]}: "
                 f"{picture.reason}. Extract the dataset again, train, and fine-tune "
                 "from that run."
             )
