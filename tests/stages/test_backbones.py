@@ -230,6 +230,15 @@ def test_each_checkpoint_of_torchvision_has_its_own_crop(name, file):
     assert said["interpolation"] == interpolation
 
 
+def test_a_fixed_size_of_the_resized_image_grows_with_the_input():
+    architecture = make_architecture("densenet121", settings={"input_size": 448})
+    sizes = {
+        describe_checkpoint(architecture, one)["preprocess"]["resize_size"]
+        for one in architecture.checkpoints
+    }
+    assert 448 in sizes and min(sizes) >= 448
+
+
 def test_another_size_keeps_the_share_of_the_crop():
     architecture = make_architecture("resnet50", settings={"input_size": 448})
     checkpoint = find_checkpoint(architecture.checkpoints, file="resnet50-11ad3fa6.pth")

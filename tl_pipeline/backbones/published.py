@@ -30,11 +30,14 @@ def checkpoint_preprocess(
       usual: Of such files: what the checkpoint does not say, and the size, whose share
         of the resized image the crop keeps.
     """
+    side = max(usual.size)
     if "preprocess" in checkpoint:
-        return dataclasses.replace(usual, **as_settings(checkpoint["preprocess"]))
+        settings = as_settings(checkpoint["preprocess"])
+        if settings.get("resize_size"):  # the whole image, of whatever size is asked
+            settings["resize_size"] = max(settings["resize_size"], side)
+        return dataclasses.replace(usual, **settings)
     if "crop_size" not in checkpoint:
         return usual
-    side = max(usual.size)
     if "resize_size" in checkpoint:  # torchvision's word
         resize = side * checkpoint["resize_size"] / checkpoint["crop_size"]
     else:  # timm's; rounded down, as there
