@@ -5,7 +5,6 @@ cache. The run of each task is named after what it works on.
 """
 
 import argparse
-import base64
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -13,13 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prefect import Flow, task
-from prefect.artifacts import (
-    create_image_artifact,
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
-from prefect.assets import Asset, AssetProperties, materialize
 from prefect.blocks.webhook import Webhook
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State, TaskRun
@@ -27,6 +19,7 @@ from prefect.events import emit_event
 from prefect.states import Completed
 from prefect.tasks import Task, exponential_backoff
 
+from flows.artifacts import leave_artifacts, record_lineage
 from tl_pipeline.config import load_config
 from tl_pipeline.errors import (
     RequestError,
@@ -34,7 +27,6 @@ from tl_pipeline.errors import (
     StoreLockedError,
     TlPipelineError,
 )
-from tl_pipeline.reporting.markdown import make_markdown
 from tl_pipeline.stages.pipeline import (
     extract_step,
     finetune_step,
@@ -43,7 +35,6 @@ from tl_pipeline.stages.pipeline import (
     train_step,
     watch_step,
 )
-from tl_pipeline.stages.run_picture import draw_run
 
 PAST = {"promote": "promoted", "hold": "held"}
 WhenBusy = Literal["wait", "fail", "skip"]
@@ -180,22 +171,9 @@ def tell(summary: Mapping[str, Any]) -> State[Any]:
       summary: As `run --json` writes it.
     """
     trained, promotion = summary["train"], summary["promotion"]
-    create_markdown_artifact(make_markdown(summary), key="run", description="The run")
-    create_table_artifact(
-        trained["candidates"], key="heads", description="The heads that were compared"
-    )
-    create_link_artifact(
-        Path(trained["report"]).resolve().as_uri(),
-        link_text="report.html",
-        key="report",
-        description="The report, on the machine that wrote it",
-    )
-    picture = draw_run(trained["run"])
-    if picture is not None:
-        url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
-        create_image_artifact(url, key="confusion", description="Confusions on test")
+    leave_artifacts(summary)
     if not _is_unchanged(summary):
-        _record_lineage(summary)
+        record_lineage(summary)
         if promotion:
             event = f"head.{PAST[promotion['verdict']]}"
             _emit(event, trained["dataset"], promotion)
@@ -229,36 +207,6 @@ def _emit(what: str, dataset: str, payload: Mapping[str, Any]) -> None:
         },
         payload=dict(payload),
     )
-
-
-def _record_lineage(summary: Mapping[str, Any]) -> None:
-    """Materializes the store, and the run's head that came of it, as assets."""
-    trained = summary["train"]
-    store, head = (
-        Asset(
-            key=Path(trained[kind]).resolve().as_uri(),
-            properties=AssetProperties(name=Path(trained[kind]).name, description=what),
-        )
-        for kind, what in (("store", "Feature store"), ("run", "Head and its run"))
-    )
-    facts = {"examples": summary["extract"]["examples"]}
-    _materialize(store, facts, [])
-    scores = {name: found["value"] for name, found in trained["test"].items()}
-    _materialize(head, scores, [store])
-
-
-def _materialize(asset: Asset, facts: dict[str, Any], of: list[Asset | str]) -> None:
-    @materialize(
-        asset,
-        asset_deps=of,
-        cache_policy=NO_CACHE,
-        persist_result=False,
-        name="record lineage",
-    )
-    def record() -> None:
-        asset.add_metadata(facts)
-
-    record()
 
 
 def run_script(flow: Callable[..., Any], name: str) -> None:

@@ -39,9 +39,8 @@ def test_a_run_is_unchanged_only_where_nothing_was_trained(
 ):
     told: list[str] = []
     monkeypatch.setattr(steps, "emit_event", lambda name, **more: told.append(name))
-    for artifact in ("create_markdown_artifact", "create_table_artifact"):
-        monkeypatch.setattr(steps, artifact, lambda *given, **named: None)
-    monkeypatch.setattr(steps, "make_markdown", lambda summary: "")
+    for what in ("leave_artifacts", "record_lineage"):
+        monkeypatch.setattr(steps, what, lambda summary: None)
     assert steps.tell(summary(**asked)).name == name
     verdicts = {"Promoted": ["promoted"], "Held": ["held"]}
     assert told == [f"tl-pipeline.head.{v}" for v in verdicts.get(name, [])]
