@@ -19,7 +19,7 @@ from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.heads_config import HeadsConfig
 from tl_pipeline.section import Augmentation, Counts, Name, Names, Section, Share
 
-MAX_LISTED = 20  # unfit keys; there are not many more that fit
+MAX_LISTED = 15  # unfit keys; there are not many more that fit
 
 
 class DataConfig(Section):
