@@ -110,4 +110,5 @@ def test_pretrained_says_which_file_to_bring():
     with pytest.raises(WeightsError) as error:
         load_backbone("mobilenet_v2", settings={"width": 0.5})
     name = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.5_224"
-    assert f"{name}.h5 or {name}_no_top.h5" in str(error.value)
+    for file in (f"{name}.h5", f"{name}_no_top.h5"):
+        assert f"{file} (https://" in str(error.value)
