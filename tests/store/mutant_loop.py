@@ -25,6 +25,7 @@ from crash_loop import in_child
 
 from tl_pipeline.digest import bytes_digest, canonical_json, json_digest, short_digest
 from tl_pipeline.errors import TlPipelineError
+from tl_pipeline.store.history import recorded_rate
 from tl_pipeline.store.store import open_store
 from tl_pipeline.store.verify import verify_store
 
@@ -236,7 +237,7 @@ def read(path: Path, wanted: dict[str, np.ndarray], kind: str) -> int:
         store.describe,
         store.has_parity,
         store.failures,
-        store.recorded_rate,
+        lambda: recorded_rate(store.path),
         lambda: store.plan(toy.make_content(50), ["pool"]),
         lambda: [store.versions(shard.name) for shard in store.manifest.shards],
     ):

@@ -26,7 +26,9 @@ def stop_on_signals() -> None:
     # Python's own handlers wait for the interpreter; this is told at once.
     signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     for number in SIGNALS:
-        signal.signal(number, _stop)
+        # Ignored where a script started the command in the background.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _stop)
     # The writer is kept, for what the interpreter holds is its number alone.
     threading.Thread(target=_watch, args=(reader, writer), daemon=True).start()
 

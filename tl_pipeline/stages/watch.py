@@ -124,7 +124,7 @@ def _find_reference(
     """Returns the digest of the snapshot to compare with, or None."""
     kept = [one.digest for one in store.snapshots() if one.dataset == dataset]
     current = read_current(current_file(run_root, dataset))
-    if current is not None:
+    if current is not None and current.folder.is_dir():  # else the gate says so
         used = str(load_run(current.folder).head["snapshot"])
         if used in kept:
             return used if used != today else None
