@@ -79,6 +79,7 @@ def make_step(name: str, cut: str | None) -> Callable[[], Any]:
         network.prepare if cut is None else lambda rows: rows,
         optimizer,
         config,
+        loss="softmax",
     )
     weight = np.ones(BATCH, np.float32)
     kept = [trained, state]
