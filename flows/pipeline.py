@@ -57,7 +57,7 @@ def pipeline(
     trained = train_heads.with_options(retries=retries)(plain, extracted)
     finetuned = finetune_backbone(plain, trained) if config.finetune.enabled else None
     promotion = promote_head(plain, finetuned or trained, drift)
-    retained = drop_old(plain, extracted, when_busy)
+    retained = drop_old(plain, extracted, trained, finetuned, when_busy)
     found = extracted, trained, finetuned, promotion, drift, retained
     return tell(summarize(*found))
 

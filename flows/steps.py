@@ -131,11 +131,16 @@ def promote_head(
     task_run_name="drop what is no longer kept of {extracted[dataset]}",
 )
 def drop_old(
-    config: dict[str, Any], extracted: dict[str, Any], when_busy: WhenBusy = "wait"
+    config: dict[str, Any],
+    extracted: dict[str, Any],
+    trained: dict[str, Any],
+    finetuned: dict[str, Any] | None,
+    when_busy: WhenBusy = "wait",
 ) -> dict[str, Any] | None:
     """Drops old snapshots and runs; where a store is busy, another night does."""
     try:
-        return retain_step(config, extracted, wait=when_busy == "wait")
+        found = extracted, trained, finetuned
+        return retain_step(config, *found, wait=when_busy == "wait")
     except StoreLockedError:
         return None
 

@@ -106,6 +106,17 @@ def test_old_snapshots_and_runs_are_dropped_but_not_the_one_in_use(root: Path):
     assert again["retention"]["runs"] == () and again["retention"]["rows"] == 0
 
 
+def test_a_run_that_was_found_again_is_kept_however_old(root: Path):
+    first = run_night(root)["train"]["run"]
+    add_photos(root / "photos", 300, 10)
+    second = run_night(root, promotion={"enabled": False})["train"]["run"]
+    by_hand = run_night(root, promotion={"enabled": False}, heads={"l2": [0.5]})
+    again = run_night(root, promotion={"enabled": False}, retention={"runs": 1})
+    assert again["train"]["run"] == second and again["train"]["reused"]
+    left = {str(path) for path in list_runs(root / "runs")}
+    assert left == {first, second, by_hand["train"]["run"]}
+
+
 def test_the_run_to_which_a_rollback_returns_is_kept(root: Path, monkeypatch):
     first = run_night(root)["train"]["run"]
     monkeypatch.setattr("tl_pipeline.stages.promote.judge", _promote)

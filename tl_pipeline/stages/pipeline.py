@@ -184,13 +184,20 @@ def promote_step(
 
 
 def retain_step(
-    config: Mapping[str, Any], extracted: Mapping[str, Any], *, wait: bool = True
+    config: Mapping[str, Any],
+    extracted: Mapping[str, Any],
+    trained: Mapping[str, Any],
+    finetuned: Mapping[str, Any] | None,
+    *,
+    wait: bool = True,
 ) -> dict[str, Any] | None:
     """Drops what `[retention]` no longer keeps; see `retain`.
 
     Args:
       config: `PipelineConfig.to_json()`.
       extracted: What `extract_step` returned.
+      trained: What `train_step` returned: its run stays, also one found again.
+      finetuned: What `finetune_step` returned; likewise.
       wait: Whether to wait for another process that writes one of the stores.
 
     Returns:
@@ -199,6 +206,7 @@ def retain_step(
     options = make_config(config, where="of this pipeline")
     if not (options.retention.snapshots or options.retention.runs):
         return None
+    tuned = finetuned["rows"] if finetuned else []
     stores = [extracted["store"], *(one["store"] for one in extracted["baselines"])]
     return retain(
         stores,
@@ -206,6 +214,7 @@ def retain_step(
         extracted["dataset"],
         n_snapshots=options.retention.snapshots,
         n_runs=options.retention.runs,
+        keep=[trained["run"], *(row["run"] for row in tuned)],
         wait=wait,
     ).to_json()
 
@@ -238,7 +247,7 @@ def run_local(config: PipelineConfig, *, wait: bool = True) -> dict[str, Json]:
     trained = train_step(plain, extracted)
     finetuned = finetune_step(plain, trained)
     promotion = promote_step(plain, finetuned or trained, drift)
-    retained = retain_step(plain, extracted, wait=wait)
+    retained = retain_step(plain, extracted, trained, finetuned, wait=wait)
     return summarize(extracted, trained, finetuned, promotion, drift, retained)
 
 

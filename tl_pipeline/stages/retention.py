@@ -40,6 +40,7 @@ def retain(
     *,
     n_snapshots: int,
     n_runs: int,
+    keep: Sequence[str | Path] = (),
     wait: bool = True,
 ) -> Retained:
     """Drops old snapshots with their rows, and old runs.
@@ -53,6 +54,7 @@ def retain(
       dataset: Whose runs.
       n_snapshots: Snapshots to keep of each dataset; 0: all.
       n_runs: Runs to keep, the latest; 0: all.
+      keep: Runs that stay besides, such as those found again tonight, however old.
       wait: Whether to wait for another process that writes a store.
 
     Raises:
@@ -67,13 +69,16 @@ def retain(
             dropped = opened.collect(keep=n_snapshots)
         snapshots += len(dropped.snapshots)
         rows, freed = rows + dropped.rows, freed + dropped.bytes
-    runs = _drop_runs(Path(run_root), dataset, n_runs) if n_runs else ()
+    runs = _drop_runs(Path(run_root), dataset, n_runs, keep) if n_runs else ()
     return Retained(snapshots, rows, freed, runs)
 
 
-def _drop_runs(root: Path, dataset: str, most: int) -> tuple[str, ...]:
+def _drop_runs(
+    root: Path, dataset: str, most: int, keep: Sequence[str | Path]
+) -> tuple[str, ...]:
     current = read_current(current_file(root, dataset))
     kept = {current.folder, current.previous} if current else set()
+    kept |= set(map(Path, keep))
     ours = [path for path in list_runs(root) if _is_of(path, dataset)]
     dropped = [path for path in ours[:-most] if path not in kept]
     for path in dropped:
