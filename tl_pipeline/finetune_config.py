@@ -7,7 +7,7 @@ from pydantic import Field
 from tl_pipeline.digest import Json
 from tl_pipeline.section import Above0, Augmentation, Names, Section, Share
 
-Way = Literal["end-to-end", "split", "scratch"]
+Way = Literal["end-to-end", "split", "views", "scratch"]
 Ways = Annotated[tuple[Way, ...], Field(strict=False)]
 
 
@@ -19,7 +19,7 @@ class FinetuneConfig(Section):
         ("end-to-end",),
         min_length=1,
         description="end-to-end; split: from rows cached before the first block "
-        "trained; scratch",
+        "trained; views: heads on cached views; scratch",
     )
     unfreeze: Literal["all"] | Names = Field(
         "all", description='blocks to train, ["stage3", "stage4"], or "all"'
@@ -45,13 +45,16 @@ class FinetuneConfig(Section):
     batch_size: int = Field(32, ge=1, description="examples a step")
     gradient_accumulation: int = Field(1, ge=1, description="batches an update")
     augment: Literal["none", "light", "strong"] = Field(
-        "light", description="none, light or strong; of split, of its views"
+        "light", description="none, light or strong; of split and views, the views"
     )
     augment_settings: Augmentation = Field(
         {}, description="settings that differ from it: { rotation = 10.0 }"
     )
     views: int = Field(
-        0, ge=0, le=65535, description="of split: views cached at the cut, one a step"
+        0,
+        ge=0,
+        le=65535,
+        description="cached: of split, at the cut; of views (0: 8)",
     )
     label_smoothing: Share = Field(0.0, description="share of a target spread evenly")
     head_dropout: Share = Field(0.0, description="share of features left out a step")

@@ -182,6 +182,36 @@ def test_split_draws_from_views_that_are_cached_at_the_cut(digits_run: str, tune
     assert not any("views" in candidate for candidate in trained.candidates)
 
 
+def test_heads_on_cached_views_are_a_way_of_their_own(digits_run: str):
+    start = load_run(digits_run)
+    turned = {"horizontal_flip": 0.0, "rotation": 5.0}
+    asked: Any = {"ways": ["views"], "views": 3, "augment_settings": turned}
+    report = finetune(digits_run, **asked)
+    head, row = report.rows
+    assert (row["way"], row["reused"], row["memory"]) == ("views", False, None)
+    run = load_run(row["run"])
+    assert run.provenance["store"] == start.provenance["store"]
+    assert run.asked["features"] == ["pool"]
+    assert [one["views"] for one in run.metrics["candidates"]] == [3]
+    assert run.metrics["chosen"]["settings"]["l2"] == 0.003
+    # Of the views that are cached it is the choice, on the same examples of test.
+    assert row["against"]["n"] == start.metrics["counts"]["test"]
+    gained = 100 * (row["value"] - head["value"])
+    assert row["against"]["gain"] == pytest.approx(gained, abs=1e-6)
+    is_better = row["against"]["p_value"] <= 0.05 and gained > 0
+    assert report.better == is_better
+    assert report.run == (row["run"] if is_better else digits_run)
+    assert "the head trained on cached views" in report.sentence
+    assert row["seconds"] > 0
+    store = open_store(run.provenance["store"])
+    n_shards = len(store.manifest.shards)
+    again = finetune(digits_run, **asked)
+    assert again.rows[1]["reused"] and again.rows[1]["run"] == row["run"]
+    assert len(open_store(store.path).manifest.shards) == n_shards
+    with pytest.raises(ConfigError, match="8 views by the augmentation 'none'"):
+        finetune(digits_run, ways=["views"], augment="none")
+
+
 def test_a_head_that_is_not_linear_is_refused_unless_asked_to_begin_anew(
     tmp_path: Path,
 ):

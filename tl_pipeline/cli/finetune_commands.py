@@ -41,7 +41,8 @@ def finetune(
       data: The dataset with its pictures; default: where the store had them from.
       weights: Where the backbone's weights are now; must be the run's.
       ways: end-to-end, from pictures; split, from rows cached before the first block
-        that is trained; scratch, untrained weights, for comparison.
+        that is trained; views, heads on cached augmented views; scratch, untrained
+        weights, for comparison.
       unfreeze: Blocks to train, as `backbone show` names them, or all.
       unfreeze_last_blocks: So many blocks at the end instead.
       learning_rate: Of the last block.

@@ -67,7 +67,7 @@ def _row(row: Mapping[str, Any]) -> dict[str, object]:
         "against the head": _gain(against) if against else "",
         "p": f"{against['p_value']:.2g}" if against else "",
         "took": "" if row["seconds"] is None else format_duration(row["seconds"]),
-        "memory": _memory(row["memory"]) if against else "",
+        "memory": "" if row["best_epoch"] is None else _memory(row["memory"]),
     }
 
 

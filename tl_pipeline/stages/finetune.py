@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tl_pipeline.backbones.backbone import Backbone
+from tl_pipeline.backbones.trainable import TrainableNetwork
 from tl_pipeline.config import make_finetune_config
-from tl_pipeline.data.dataset import Dataset
+from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.digest import Json, json_digest, short_digest
 from tl_pipeline.errors import FailedError
 from tl_pipeline.finetune_config import FinetuneConfig
@@ -18,10 +20,12 @@ from tl_pipeline.finetuning.training import fine_tune
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.runs.run import Run, find_run, run_identity
 from tl_pipeline.stages.backbones import load_backbone
-from tl_pipeline.stages.finetune_comparison import choose_way, find_headline
+from tl_pipeline.stages.finetune_comparison import (
+    choose_way,
+    find_headline,
+    pair_predictions,
+)
 from tl_pipeline.stages.finetune_problem import (
-    Plan,
-    cache_cut,
     make_problem,
     plan_way,
 )
@@ -32,6 +36,7 @@ from tl_pipeline.stages.finetune_start import (
     load_source,
     load_start,
 )
+from tl_pipeline.stages.finetune_views import VIEWS, cache_rows, train_on_views
 from tl_pipeline.stages.provenance import package_version
 from tl_pipeline.stages.run_page import show_measured
 from tl_pipeline.store.history import recorded_rate
@@ -123,9 +128,10 @@ def finetune(
     found = [
         work.go_way(config.model_copy(update={"ways": (way,)})) for way in config.ways
     ]
-    rows = [_describe_head(start), *(_describe_way(*one) for one in found)]
+    runs = [start.run, *(run for run, _ in found)]
+    rows = [_describe_head(start), *(row for _, row in found)]
     best, sentence = choose_way(rows)
-    chosen = start.run if best is None else found[best - 1][0]
+    chosen = runs[best or 0]
     report = FinetuneReport(
         run=str(chosen.path),
         store=str(chosen.provenance["store"]),
@@ -136,7 +142,7 @@ def finetune(
         rows=tuple(rows),
         seconds=time.perf_counter() - begin,
     )
-    for one in (start.run, *(run for run, _ in found)):
+    for one in runs:
         # A run of others may be read alone; what is found is said in any case.
         with contextlib.suppress(FailedError, OSError):
             show_measured(one, {"finetune": report.to_json()})
@@ -154,10 +160,12 @@ class _Work:
     checkpoints: Path | None
     workers: int | None
     progress: Progress
-    _loaded: tuple[Any, ...] = ()
+    _loaded: tuple[TrainableNetwork, Dataset, dict[bytes, list[Item]]] | None = None
 
-    def go_way(self, config: FinetuneConfig) -> tuple[Run, bool]:
-        """Returns the run of one way, and whether it was there already."""
+    def go_way(self, config: FinetuneConfig) -> tuple[Run, dict[str, Any]]:
+        """Returns the run of one way, and its row."""
+        if config.ways == (VIEWS,):
+            return self._train_on_views(config)
         start = self.start
         asked: dict[str, Json] = {
             "version": package_version(),
@@ -172,18 +180,46 @@ class _Work:
         identity = run_identity(asked)
         found = find_run(self.root, start.examples.dataset, identity)
         if found is not None:
-            return found, True
-        return self._train(config, asked), False
+            return found, _describe_way(found, True)
+        run = self._train(config, asked)
+        return run, _describe_way(run, False)
+
+    def _train_on_views(self, config: FinetuneConfig) -> tuple[Run, dict[str, Any]]:
+        start = self.start
+        _, dataset, _ = self._load()
+        run, reused, n_rows = train_on_views(
+            start,
+            self._backbone(),
+            dataset,
+            config,
+            run_root=self.root,
+            workers=self.workers,
+            progress=self.progress,
+        )
+        return run, {
+            "way": VIEWS,
+            "run": str(run.path),
+            "reused": reused,
+            **find_headline(run),
+            "against": pair_predictions(start.run.predictions(), run.predictions()),
+            "seconds": _extraction_seconds(start, n_rows),
+            "memory": None,
+            "best_epoch": None,
+        }
 
     def _train(self, config: FinetuneConfig, asked: Mapping[str, Json]) -> Run:
         start = self.start
-        if not self._loaded:
-            network = load_network(start, self.weights)
-            self._loaded = (network, *load_source(start, self.data))
-        network, dataset, items = self._loaded
+        network, dataset, items = self._load()
         plan = plan_way(start, network, config)
         if plan.cut is not None:
-            self._cache(plan, dataset)
+            cache_rows(
+                [plan.cut],
+                start,
+                self._backbone(),
+                dataset,
+                views=plan.views,
+                workers=self.workers,
+            )
         problem = make_problem(
             plan,
             start,
@@ -212,37 +248,39 @@ class _Work:
             shutil.rmtree(folder, ignore_errors=True)
         return written
 
-    def _cache(self, plan: Plan, dataset: Any) -> None:
+    def _load(self) -> tuple[TrainableNetwork, Dataset, dict[bytes, list[Item]]]:
+        if self._loaded is None:
+            network = load_network(self.start, self.weights)
+            self._loaded = (network, *load_source(self.start, self.data))
+        return self._loaded
+
+    def _backbone(self) -> Backbone:
         spec = self.start.run.spec
-        backbone = load_backbone(
+        return load_backbone(
             str(spec["backbone"]),
             weights=self.weights or self.start.weights,
             compute_dtype=str(spec["compute_dtype"]),
             settings=spec["settings"],
         )
-        assert plan.cut is not None
-        cache_cut(
-            plan.cut,
-            self.start,
-            backbone,
-            dataset,
-            views=plan.views,
-            workers=self.workers,
-        )
 
 
 def _describe_head(start: Start) -> dict[str, Any]:
-    rate = recorded_rate(start.store.path)
     return {
         "way": "cached head",
         "run": str(start.run.path),
         "reused": True,
         **find_headline(start.run),
         "against": None,
-        "seconds": len(start.examples) / rate if rate else None,
+        "seconds": _extraction_seconds(start, len(start.examples)),
         "memory": None,
         "best_epoch": None,
     }
+
+
+def _extraction_seconds(start: Start, n_rows: int) -> float | None:
+    """Returns what so many rows took, or would take, at the store's latest rate."""
+    rate = recorded_rate(start.store.path)
+    return n_rows / rate if rate else None
 
 
 def _describe_way(run: Run, reused: bool) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def check_finetune(options: PipelineConfig) -> None:
     """
     check_trainable(options.backbone.name)
     heads, tuned = options.heads, options.finetune
-    anew = tuned.from_scratch_head or set(tuned.ways) == {"scratch"}
+    anew = tuned.from_scratch_head or set(tuned.ways) <= {"views", "scratch"}
     if not anew and not set(KINDS) & set(heads.kinds):
         raise RequestError(
             f"Asked to fine-tune from a head of kind {' or '.join(heads.kinds)}: only "

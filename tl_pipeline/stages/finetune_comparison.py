@@ -14,7 +14,12 @@ from tl_pipeline.runs.predictions import Predictions
 from tl_pipeline.runs.run import Run
 
 ALPHA = 0.05  # chance of calling noise a gain, over all ways that are compared
-_ADVISED = ("split", "end-to-end")
+# What a sentence calls the ways that may be advised.
+_NAMES = {
+    "views": "the head trained on cached views",
+    "split": "the network fine-tuned behind a cut",
+    "end-to-end": "the network fine-tuned end to end",
+}
 
 
 def find_headline(run: Run) -> dict[str, Json]:
@@ -78,7 +83,7 @@ def pair_predictions(before: Predictions, after: Predictions) -> dict[str, Json]
 
 
 def choose_way(rows: Sequence[Mapping[str, Any]]) -> tuple[int | None, str]:
-    """Decides which way of fine-tuning is worth it, if any is.
+    """Decides which way is worth what it costs, if any is.
 
     A gain counts where it is beyond noise for all the ways that were tried together.
     Training from scratch is a yardstick, and never advised.
@@ -89,7 +94,7 @@ def choose_way(rows: Sequence[Mapping[str, Any]]) -> tuple[int | None, str]:
     Returns:
       The index of the row to use, None for the cached head; and a sentence.
     """
-    tried = [i for i, row in enumerate(rows) if row["way"] in _ADVISED]
+    tried = [i for i, row in enumerate(rows) if row["way"] in _NAMES]
     if not tried:
         return None, "Keep the cached head: no way of fine-tuning was tried."
     beyond = [
@@ -105,17 +110,10 @@ def choose_way(rows: Sequence[Mapping[str, Any]]) -> tuple[int | None, str]:
         f"{against['high']:.1f}) on {against['n']:,} test examples, "
         f"p = {against['p_value']:.2g}"
     )
-    took = format_duration(rows[best]["seconds"])
+    seconds, name = rows[best]["seconds"], _NAMES[rows[best]["way"]]
+    took = "" if seconds is None else f"; {format_duration(seconds)}"
     if beyond:
-        return (
-            best,
-            f"Use the network fine-tuned {_name(rows[best])}: {figures}; {took}.",
-        )
+        return best, f"Use {name}: {figures}{took}."
     return None, (
-        f"Keep the cached head: fine-tuning {_name(rows[best])} is not better beyond "
-        f"noise, {figures}; {took}."
+        f"Keep the cached head: {name} is not better beyond noise, {figures}{took}."
     )
-
-
-def _name(row: Mapping[str, Any]) -> str:
-    return {"end-to-end": "end to end", "split": "behind a cut"}[row["way"]]

@@ -46,10 +46,10 @@ def preview_finetune(
       DatasetError: The dataset lacks examples of the run.
     """
     config = make_finetune_config(settings)
-    if "split" in config.ways and len(config.ways) == 1:
+    if config.ways == ("split",) and not config.views:
         raise ConfigError(
             "Asked for a preview of fine-tuning split: its examples are rows that were "
-            f"cached, and none is augmented. Preview {END_TO_END}."
+            f"cached, and none is augmented. Preview {END_TO_END}, or ask for views."
         )
     recipe = make_recipe(config.augment, config.augment_settings)
     start = load_start(run)

@@ -28,7 +28,6 @@ from tl_pipeline.finetuning.partition import (
 from tl_pipeline.finetuning.training import Augment, Examples, Problem
 from tl_pipeline.heads.affine import flatten_head
 from tl_pipeline.stages.cached_views import CachedViews
-from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.finetune_inputs import CachedRows, Pictures
 from tl_pipeline.stages.finetune_start import Start, find_units, make_targets
 from tl_pipeline.stages.joined import split_name
@@ -217,30 +216,6 @@ def begin_parameters(plan: Plan, network: TrainableNetwork) -> dict[str, np.ndar
         return dict(network.parameters)
     sizes = {name: array.shape for name, array in network.parameters.items()}
     return random_parameters(sizes, seed=plan.config.seed)
-
-
-def cache_cut(
-    cut: str,
-    start: Start,
-    backbone: Any,
-    dataset: Dataset,
-    *,
-    views: Views | None = None,
-    workers: int | None = None,
-) -> None:
-    """Fills the store with the rows at a cut and their views, those that it lacks."""
-    extract(
-        dataset,
-        backbone,
-        features=[cut],
-        store_root=start.store.path.parent,
-        store_dtype=str(start.run.spec["store_dtype"]),
-        batch_size=start.store.batch_size,
-        examples=start.examples,
-        views=views,
-        workers=workers,
-    )
-    start.store.reload()
 
 
 def _read_cut(cut: str, start: Start) -> np.ndarray:
