@@ -18,11 +18,13 @@ from tl_pipeline.reporting.markdown import make_markdown
 from tl_pipeline.stages.run_picture import draw_run
 
 
-def leave_artifacts(summary: Mapping[str, Any]) -> None:
+def leave_artifacts(summary: Mapping[str, Any], *, is_new: bool = True) -> None:
     """Leaves the summary, the heads, the report's place and a picture of confusions.
 
     Args:
       summary: As `run --json` writes it.
+      is_new: Whether anything is; otherwise the picture is the one that was left last,
+        and drawing takes longer than all that an unchanged night does.
     """
     trained = summary["train"]
     create_markdown_artifact(make_markdown(summary), key="run", description="The run")
@@ -35,7 +37,7 @@ def leave_artifacts(summary: Mapping[str, Any]) -> None:
         key="report",
         description="The report, on the machine that wrote it",
     )
-    picture = draw_run(trained["run"])
+    picture = draw_run(trained["run"]) if is_new else None
     if picture is not None:
         url = f"data:image/png;base64,{base64.b64encode(picture).decode()}"
         create_image_artifact(url, key="confusion", description="Confusions on test")

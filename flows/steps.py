@@ -176,8 +176,9 @@ def tell(summary: Mapping[str, Any]) -> State[Any]:
       summary: As `run --json` writes it.
     """
     trained, promotion = summary["train"], summary["promotion"]
-    leave_artifacts(summary)
-    if not _is_unchanged(summary):
+    is_new = not _is_unchanged(summary)
+    leave_artifacts(summary, is_new=is_new)
+    if is_new:
         record_lineage(summary)
         if promotion:
             event = f"head.{PAST[promotion['verdict']]}"

@@ -16,6 +16,7 @@ from tl_pipeline.augmentation.colors import (
     adjust_contrast,
     adjust_saturation,
 )
+from tl_pipeline.augmentation.recipe import STRONGEST
 from tl_pipeline.augmentation.tones import (
     equalize,
     posterize,
@@ -41,7 +42,6 @@ OPERATIONS = (
     "autocontrast",
     "equalize",
 )
-STRONGEST = 30
 _N_AFFINE = OPERATIONS.index("brightness")  # the first ones are one affine map
 
 

@@ -5,11 +5,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tl_pipeline.augmentation.randaugment import STRONGEST
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError
 
 Range = tuple[float, float]
+STRONGEST = 30  # magnitude of RandAugment
 
 
 @dataclasses.dataclass(frozen=True)

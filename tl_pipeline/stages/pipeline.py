@@ -18,7 +18,6 @@ from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.baselines import load_baselines
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.extraction import check_failures
-from tl_pipeline.stages.finetune import finetune
 from tl_pipeline.stages.finetune_check import check_finetune
 from tl_pipeline.stages.handover import leave_extracted
 from tl_pipeline.stages.plan import PlanReport, plan
@@ -144,6 +143,9 @@ def finetune_step(
     if not options.finetune.enabled:
         return None
     report = finetune(
+    # Only now: JAX and Flax take a second to load, and most nights train nothing.
+    from tl_pipeline.stages.finetune import finetune
+
         trained["run"],
         data=_load_data(options),
         weights=options.backbone.weights,
