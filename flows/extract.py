@@ -10,7 +10,13 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
-from flows.steps import WhenBusy, call_webhook, extract_features, run_script
+from flows.steps import (
+    WhenBusy,
+    call_webhook,
+    extract_features,
+    in_turn,
+    run_script,
+)
 from tl_pipeline.config import PipelineConfig
 from tl_pipeline.reporting.summary import describe_extract
 
@@ -28,16 +34,23 @@ def extraction(
     """Extracts what is missing; `flows.train` with the same configuration goes on.
 
     Ends in the state Extracted, Unchanged where there was nothing to do, or Skipped
-    where another process held a store.
+    where another run of it went on or another process held a store.
 
     Args:
       config: What `pipeline.toml` says.
-      when_busy: Of another process that writes a store: wait for it, fail, or skip.
+      when_busy: Of another run, or another process that writes a store: wait for it,
+        fail, or skip.
       retries: How often it is tried again after a failure that may pass.
 
     Returns:
       What `extract --json` writes; nothing where it was skipped.
     """
+    return in_turn(
+        config, "extract", when_busy, lambda: _extract(config, when_busy, retries)
+    )
+
+
+def _extract(config: PipelineConfig, when_busy: WhenBusy, retries: int) -> Any:
     task = extract_features.with_options(retries=retries)
     extracted = task(config.to_json(), when_busy)
     if isinstance(extracted, State):

@@ -15,6 +15,7 @@ from flows.steps import (
     drop_old,
     extract_features,
     finetune_backbone,
+    in_turn,
     promote_head,
     run_script,
     tell,
@@ -38,17 +39,23 @@ def pipeline(
     """Extracts what is missing, trains heads, and promotes the new one or holds it.
 
     Ends in a state that says which: Promoted, Held, Unchanged where there was nothing
-    to do, Skipped where another process held a store, or Completed.
+    to do, Skipped where another run of it went on or another process held a store, or
+    Completed.
 
     Args:
       config: What `pipeline.toml` says.
-      when_busy: Of another process that writes a store: wait for it, fail, or skip.
+      when_busy: Of another run, or another process that writes a store: wait for it,
+        fail, or skip.
       retries: How often extraction and training are tried again after a failure that
         may pass, such as a full disk: after 10 s, 20 s, and so on.
 
     Returns:
       The summary, as `run --json` writes it; nothing where it was skipped.
     """
+    return in_turn(config, "all", when_busy, lambda: _run(config, when_busy, retries))
+
+
+def _run(config: PipelineConfig, when_busy: WhenBusy, retries: int) -> Any:
     plain = config.to_json()
     extracted = extract_features.with_options(retries=retries)(plain, when_busy)
     if isinstance(extracted, State):

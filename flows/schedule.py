@@ -7,10 +7,6 @@ from typing import Any
 
 import yaml
 from prefect import Flow, serve
-from prefect.client.schemas.objects import (
-    ConcurrencyLimitConfig,
-    ConcurrencyLimitStrategy,
-)
 from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
 from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.settings import PREFECT_API_URL
@@ -23,17 +19,12 @@ from flows.train import training
 from tl_pipeline.config import PipelineConfig
 from tl_pipeline.errors import RequestError, shorten
 
-# A run that comes while the last one still goes is cancelled, not queued: the next one
-# does all that is left to do.
-ONE_AT_A_TIME = ConcurrencyLimitConfig(
-    limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW
-)
-# What can be scheduled, and what each run of it is asked for besides.
-FLOWS: dict[str, tuple[Flow[..., Any], dict[str, Any]]] = {
-    "all": (pipeline, {"when_busy": "skip"}),
-    "extract": (extraction, {"when_busy": "skip"}),
-    "train": (training, {}),
-    "finetune": (finetuning, {}),
+# What can be scheduled.
+FLOWS: dict[str, Flow[..., Any]] = {
+    "all": pipeline,
+    "extract": extraction,
+    "train": training,
+    "finetune": finetuning,
 }
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "cron": Cron,
@@ -58,8 +49,11 @@ def deploy(
     """Creates or updates a deployment; without a pool, serves it until it is stopped.
 
     Each run has the configuration as it is now, which the server keeps, and takes
-    relative paths from this folder. One goes at a time; a run that comes while another
-    process writes one of its stores is skipped.
+    relative paths from this folder. One goes at a time: a run that comes while another
+    one goes on, or while another process writes one of its stores, is skipped. That is
+    held by a lock which is free the moment its holder dies. A concurrency limit of the
+    deployment is not: a server that restarts forgets who held it, and starts no run any
+    more (Prefect 3.8).
 
     Args:
       config: What each run is asked for.
@@ -84,12 +78,14 @@ def deploy(
             "--host 127.0.0.1`, and set PREFECT_API_URL=http://127.0.0.1:4200/api."
         )
     try:
-        flow, asked = FLOWS[stage]
-        deployment = flow.to_deployment(
+        deployment = FLOWS[stage].to_deployment(
             name,
             schedule=SCHEDULES[kind](when, timezone=timezone, active=not paused),
-            concurrency_limit=ONE_AT_A_TIME,
-            parameters={"config": config.to_json(), "retries": retries, **asked},
+            parameters={
+                "config": config.to_json(),
+                "when_busy": "skip",
+                "retries": retries,
+            },
             work_pool_name=work_pool,
             job_variables={"working_dir": os.getcwd()} if work_pool else None,
             entrypoint_type=EntrypointType.MODULE_PATH,
@@ -123,12 +119,10 @@ def _write(file: Path, deployment: RunnerDeployment, kind: str) -> None:
     times = {kind: schedule[kind], "active": made.active}
     if "timezone" in schedule:
         times["timezone"] = schedule["timezone"]
-    limit = ONE_AT_A_TIME.model_dump(mode="json", exclude_none=True)
     about = {
         "name": deployment.name,
         "entrypoint": deployment.entrypoint,
         "schedules": [times],
-        "concurrency_limit": limit,
         "parameters": deployment.parameters,
         "work_pool": {
             "name": deployment.work_pool_name,

@@ -5,6 +5,7 @@ cache. The run of each task is named after what it works on.
 """
 
 import argparse
+import contextlib
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from prefect.states import Completed
 from prefect.tasks import Task, exponential_backoff
 
 from flows.artifacts import leave_artifacts, record_lineage
-from tl_pipeline.config import load_config
+from tl_pipeline.config import PipelineConfig, load_config
 from tl_pipeline.errors import (
     RequestError,
     StoreDamagedError,
@@ -35,6 +36,7 @@ from tl_pipeline.stages.pipeline import (
     train_step,
     watch_step,
 )
+from tl_pipeline.stages.turn import take_turn
 
 PAST = {"promote": "promoted", "hold": "held"}
 WhenBusy = Literal["wait", "fail", "skip"]
@@ -143,6 +145,31 @@ def drop_old(
         return retain_step(config, *found, wait=when_busy == "wait")
     except StoreLockedError:
         return None
+
+
+def in_turn(
+    config: PipelineConfig,
+    stage: str,
+    when_busy: WhenBusy,
+    work: Callable[[], Any],
+) -> Any:
+    """Does a flow's work while no other run of the same stage does.
+
+    Returns:
+      What it returns; the state Skipped where another run goes on, and that is what
+      `when_busy` says.
+
+    Raises:
+      StoreLockedError: Another run goes on, and `when_busy` is `"fail"`.
+    """
+    with contextlib.ExitStack() as held:
+        try:
+            held.enter_context(take_turn(config, stage, wait=when_busy == "wait"))
+        except StoreLockedError as error:
+            if when_busy != "skip":
+                raise
+            return Completed(name="Skipped", message=str(error))
+        return work()
 
 
 async def call_webhook(

@@ -8,7 +8,9 @@ from typing import Any
 from prefect import flow
 
 from flows.steps import (
+    WhenBusy,
     call_webhook,
+    in_turn,
     promote_head,
     run_script,
     tell,
@@ -27,21 +29,29 @@ from tl_pipeline.stages.pipeline import summarize
     on_failure=[call_webhook],
     on_crashed=[call_webhook],
 )
-def training(config: PipelineConfig, retries: int = 0) -> Any:
+def training(
+    config: PipelineConfig, when_busy: WhenBusy = "wait", retries: int = 0
+) -> Any:
     """Trains heads on what was extracted last, and promotes the new one or holds it.
 
     Nothing is fine-tuned, which would need the pictures.
 
-    Ends in the states of the whole pipeline: Promoted, Held, Unchanged or Completed.
+    Ends in the states of the whole pipeline: Promoted, Held, Unchanged, Skipped or
+    Completed.
 
     Args:
       config: What `pipeline.toml` says; its sections on data, backbone, store and
         baselines are those of the extraction.
+      when_busy: Of another run of it: wait for it, fail, or skip.
       retries: How often training is tried again after a failure that may pass.
 
     Returns:
-      The summary, as `run --json` writes it.
+      The summary, as `run --json` writes it; nothing where it was skipped.
     """
+    return in_turn(config, "train", when_busy, lambda: _train(config, retries))
+
+
+def _train(config: PipelineConfig, retries: int) -> Any:
     plain = config.to_json()
     extracted = find_extracted(config)
     drift = watch_examples(plain, extracted)

@@ -146,7 +146,7 @@ def test_a_project_file_deploys_what_was_written_into_it(
     assert schedule["schedule"]["cron"] == "0 3 * * *" and not schedule["active"]
     assert schedule["schedule"]["timezone"] == "Europe/Berlin"
     assert deployment["parameters"]["when_busy"] == "skip"
-    assert deployment["global_concurrency_limit"]["limit"] == 1
+    assert deployment["global_concurrency_limit"] is None  # a lock of ours it is
     worker = server.start("prefect", "worker", "start", "--pool", "files")
     try:
         begun = server.run("prefect", "deployment", "run", "tl-pipeline/written")

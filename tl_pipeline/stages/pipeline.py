@@ -24,6 +24,7 @@ from tl_pipeline.stages.plan import PlanReport, plan
 from tl_pipeline.stages.promote import promote
 from tl_pipeline.stages.retention import retain
 from tl_pipeline.stages.train import train
+from tl_pipeline.stages.turn import take_turn
 from tl_pipeline.stages.views import Views, make_views
 from tl_pipeline.stages.watch import check_drift, watch
 
@@ -142,10 +143,10 @@ def finetune_step(
     options = make_config(config, where="of this pipeline")
     if not options.finetune.enabled:
         return None
-    report = finetune(
     # Only now: JAX and Flax take a second to load, and most nights train nothing.
     from tl_pipeline.stages.finetune import finetune
 
+    report = finetune(
         trained["run"],
         data=_load_data(options),
         weights=options.backbone.weights,
@@ -242,14 +243,27 @@ def summarize(
 
 
 def run_local(config: PipelineConfig, *, wait: bool = True) -> dict[str, Json]:
-    """Runs the pipeline in this process, without Prefect; `wait` as `extract_step`."""
+    """Runs the pipeline in this process, without Prefect.
+
+    Args:
+      config: What `pipeline.toml` says.
+      wait: Whether to wait for another run of it, and for another process that writes
+        one of its stores.
+
+    Returns:
+      The summary, as `run --json` writes it.
+
+    Raises:
+      StoreLockedError: There is one, and `wait` is False.
+    """
     plain = config.to_json()
-    extracted = extract_step(plain, wait=wait)
-    drift = watch_step(plain, extracted)
-    trained = train_step(plain, extracted)
-    finetuned = finetune_step(plain, trained)
-    promotion = promote_step(plain, finetuned or trained, drift)
-    retained = retain_step(plain, extracted, trained, finetuned, wait=wait)
+    with take_turn(config, wait=wait):
+        extracted = extract_step(plain, wait=wait)
+        drift = watch_step(plain, extracted)
+        trained = train_step(plain, extracted)
+        finetuned = finetune_step(plain, trained)
+        promotion = promote_step(plain, finetuned or trained, drift)
+        retained = retain_step(plain, extracted, trained, finetuned, wait=wait)
     return summarize(extracted, trained, finetuned, promotion, drift, retained)
 
 

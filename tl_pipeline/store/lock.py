@@ -39,15 +39,21 @@ def check_platform() -> None:
 
 @contextlib.contextmanager
 def hold_lock(
-    path: Path, *, wait: bool = True, on_wait: Callable[[str], None] | None = None
+    path: Path,
+    *,
+    wait: bool = True,
+    on_wait: Callable[[str], None] | None = None,
+    doing: str | None = None,
 ) -> Iterator[None]:
-    """Holds the lock of the store in a folder.
+    """Holds the lock of the store in a folder, or of what else is kept there.
 
     Args:
       path: The folder.
       wait: Whether to wait for another holder, or to raise.
       on_wait: Called with a sentence that says who holds it, once a holder; by
         default the sentence is logged as a warning.
+      doing: What the holder does, the sentence's beginning; by default it writes the
+        store.
 
     Raises:
       NotFoundError: There is no such folder.
@@ -57,12 +63,13 @@ def hold_lock(
     check_platform()
     if not path.is_dir():  # filelock would make it
         raise NotFoundError(f"Asked to write the feature store {path}: no such folder.")
+    doing = doing or f"Feature store {path} is being written"
     # A lock made of a file's existence would outlive a killed holder: no fallback.
     lock = filelock.FileLock(path / LOCK, thread_local=False, fallback_to_soft=False)
     try:
-        _acquire(lock, path, wait, on_wait or _logger.warning)
+        _acquire(lock, path, doing, wait, on_wait or _logger.warning)
     except filelock.Timeout:
-        raise StoreLockedError(_describe_holder(path)) from None
+        raise StoreLockedError(_describe_holder(path, doing)) from None
     except OSError as error:
         raise StoreError(
             f"Feature store {path} cannot be locked ({error.strerror or error}). "
@@ -82,6 +89,7 @@ def hold_lock(
 def _acquire(
     lock: filelock.BaseFileLock,
     path: Path,
+    doing: str,
     wait: bool,
     on_wait: Callable[[str], None],
 ) -> None:
@@ -94,7 +102,7 @@ def _acquire(
         except filelock.Timeout:
             if not wait:
                 raise
-        sentence = _describe_holder(path)
+        sentence = _describe_holder(path, doing)
         if sentence != said:
             on_wait(sentence)
             said = sentence
@@ -110,7 +118,7 @@ def _describe_self() -> dict[str, str | int]:
     }
 
 
-def _describe_holder(path: Path) -> str:
+def _describe_holder(path: Path, doing: str) -> str:
     try:
         holder = json.loads((path / HOLDER).read_bytes())
         who = (
@@ -119,4 +127,4 @@ def _describe_holder(path: Path) -> str:
         )
     except (KeyError, OSError, RecursionError, TypeError, ValueError):
         who = "another process"  # it has the lock and not yet written its note
-    return f"Feature store {path} is being written by {who}; one can at a time."
+    return f"{doing} by {who}; one can at a time."
