@@ -39,8 +39,12 @@ def test_a_run_is_unchanged_only_where_nothing_was_trained(
 ):
     told: list[str] = []
     monkeypatch.setattr(steps, "emit_event", lambda name, **more: told.append(name))
-    for what in ("leave_artifacts", "record_lineage"):
-        monkeypatch.setattr(steps, what, lambda summary: None)
+    drawn: list[bool] = []
+    monkeypatch.setattr(
+        steps, "leave_artifacts", lambda summary, *, is_new: drawn.append(is_new)
+    )
+    monkeypatch.setattr(steps, "record_lineage", lambda summary: None)
     assert steps.tell(summary(**asked)).name == name
+    assert drawn == [name != "Unchanged"]
     verdicts = {"Promoted": ["promoted"], "Held": ["held"]}
     assert told == [f"tl-pipeline.head.{v}" for v in verdicts.get(name, [])]

@@ -60,6 +60,26 @@ def test_a_second_run_is_told_of_the_first_and_one_of_other_data_goes_on(
             holder.kill()
 
 
+def test_a_run_with_nothing_new_loads_no_library_that_takes_a_second(tmp_path: Path):
+    plain = json.dumps(configure(tmp_path).to_json())
+    code = (
+        "import json, sys\n"
+        "from tl_pipeline.config import make_config\n"
+        "from tl_pipeline.stages.pipeline import run_local\n"
+        "found = run_local(make_config(json.loads(sys.argv[1]), where=''))\n"
+        "print(found['train']['reused'], 'jax' in sys.modules)\n"
+        "print([x for x in ('jax', 'matplotlib', 'scipy') if x in sys.modules])\n"
+    )
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", code, plain], capture_output=True, text=True
+        ).stdout.split("\n")[:2]
+        for _ in range(2)
+    ]
+    assert said[0][0] == "False True"
+    assert said[1] == ["True False", "[]"]
+
+
 def test_the_turn_of_a_killed_run_is_free_at_once(tmp_path: Path):
     with hold(tmp_path) as holder:
         holder.send_signal(signal.SIGKILL)
