@@ -12,6 +12,7 @@ from prefect.schedules import Cron, Interval, RRule, Schedule
 from prefect.settings import PREFECT_API_URL
 from prefect.types.entrypoint import EntrypointType
 
+from flows.automations import crash_lost_runs
 from flows.extract import extraction
 from flows.finetune import finetuning
 from flows.pipeline import pipeline
@@ -44,6 +45,7 @@ def deploy(
     paused: bool,
     retries: int,
     work_pool: str | None,
+    lost_after: int,
     file: Path | None = None,
 ) -> None:
     """Creates or updates a deployment; without a pool, serves it until it is stopped.
@@ -65,6 +67,7 @@ def deploy(
       paused: Whether the schedule begins paused.
       retries: As for `pipeline`.
       work_pool: A process work pool whose workers run it.
+      lost_after: Seconds after which a silent run is marked Crashed; 0: never.
       file: Where to write it instead, for `prefect deploy`.
 
     Raises:
@@ -99,6 +102,8 @@ def deploy(
     if file is not None:
         _write(file, deployment, kind)
         return
+    if lost_after:
+        crash_lost_runs(lost_after)
     if work_pool is None:
         serve(deployment, pause_on_shutdown=False, print_starting_message=False)
         return

@@ -24,6 +24,7 @@ def schedule(
     name: str | None = None,
     retries: int = 2,
     work_pool: str | None = None,
+    lost_after: int = 600,
     yaml: Path | None = None,
 ) -> None:
     """Run the pipeline on a schedule, by a Prefect server.
@@ -42,6 +43,8 @@ def schedule(
       name: Of the deployment; default: the configuration file's.
       retries: How often a step is tried again after a failure that may pass.
       work_pool: A process work pool; without one the runs are done here.
+      lost_after: Seconds for which a run may be silent, as one whose machine is gone,
+        before the server calls it Crashed, by an automation; 0: for ever.
       yaml: A prefect.yaml to write, for `prefect deploy`, and nothing else.
     """
     given = {"cron": cron, "interval": interval, "rrule": rrule}
@@ -88,6 +91,7 @@ def schedule(
         paused=pause,
         retries=retries,
         work_pool=work_pool,
+        lost_after=lost_after,
         file=yaml,
     )
     if work_pool is not None and yaml is None:
