@@ -70,6 +70,7 @@ def _materialize(asset: Asset, facts: dict[str, Any], of: list[Asset | str]) -> 
         cache_policy=NO_CACHE,
         persist_result=False,
         name="record lineage",
+        task_run_name=f"record {asset.properties.name if asset.properties else ''}",
     )
     def record() -> None:
         asset.add_metadata(facts)

@@ -12,7 +12,10 @@ from prefect.settings import get_current_settings
 from tl_pipeline.errors import RequestError
 
 LOST_RUNS = "tl-pipeline: a lost run is crashed"
-_HEARTBEAT = "prefect.flow-run.heartbeat"
+_EVENT = "prefect.flow-run."
+# The states in which a run ends: Prefect's, and those that our flows name.
+_ENDS = ("Completed", "Failed", "Crashed", "Cancelled", "TimedOut")
+_OURS = ("Promoted", "Held", "Unchanged", "Skipped", "Extracted")
 
 
 def crash_lost_runs(seconds: int) -> None:
@@ -36,9 +39,8 @@ def crash_lost_runs(seconds: int) -> None:
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY, at least 30, here and for the workers."
         )
     trigger = EventTrigger(
-        after={_HEARTBEAT},
-        # Another heartbeat, or any state: of ours some have names of their own.
-        expect={"prefect.flow-run.*"},
+        after={f"{_EVENT}Running", f"{_EVENT}heartbeat"},
+        expect={f"{_EVENT}{name}" for name in ("heartbeat", *_ENDS, *_OURS)},
         match_related={
             "prefect.resource.role": "flow",
             "prefect.resource.name": ["tl-pipeline", "tl-pipeline-*"],

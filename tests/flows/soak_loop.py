@@ -1,10 +1,11 @@
 """Runs in a row under trouble, by a real server and a real worker.
 
-    unshare -rUmn python tests/flows/soak_loop.py ROOT RUNS SEED
+    unshare -rUmn python tests/flows/soak_loop.py ROOT RUNS SEED [TROUBLE ...]
 
-ROOT is a folder on which a small disk is mounted; of networks there is the loopback
-alone, so that nothing can go out, and what tries is counted. Prints a line of JSON
-for each run: its trouble, its state and what the state says; then one of what is left.
+TROUBLEs come first, then each kind, then drawn ones. ROOT is a folder on which a small
+disk is mounted; of networks there is the loopback alone, so that nothing can go out,
+and what tries is counted. Prints a line of JSON for each run: its trouble, its state
+and what the state says; then one of what is left.
 """
 
 import contextlib
@@ -260,7 +261,7 @@ def main() -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "size=32m", "none", str(root / "disk")]
     subprocess.run(mount, check=True)
     night = Night(root, seed)
-    order = [*TROUBLES, *night.rng.choices(TROUBLES, k=n_runs)]
+    order = [*sys.argv[4:], *TROUBLES, *night.rng.choices(TROUBLES, k=n_runs)]
     try:
         for trouble in [*order[: n_runs - 1], "none"]:
             print(json.dumps(night.meet(trouble)), flush=True)
