@@ -97,7 +97,7 @@ def build_shard(
     data = buffer.getbuffer()
     sha256 = bytes_digest(data)
     entry = ShardEntry(
-        name=f"{number:06d}-{short_digest(sha256)}.h5",
+        name=name_shard(number, sha256),
         rows=n,
         bytes=len(data),
         sha256=sha256,
@@ -111,6 +111,11 @@ def build_shard(
         },
     )
     return Shard(data, entry)
+
+
+def name_shard(number: int, sha256: str) -> str:
+    """Returns the file name of a shard, by its number and the digest of its bytes."""
+    return f"{number:06d}-{short_digest(sha256)}.h5"
 
 
 def _describe(name: str, spec: Mapping[str, Json], info: FeatureInfo) -> str:

@@ -10,7 +10,7 @@ from tl_pipeline.digest import Json, json_digest
 from tl_pipeline.examples import Examples
 from tl_pipeline.spec import PLAIN, View, check_same_spec
 from tl_pipeline.store import failures as failing
-from tl_pipeline.store import gc, history, merge, schema, writer
+from tl_pipeline.store import gc, history, merge, parts, schema, writer
 from tl_pipeline.store import rows as tables
 from tl_pipeline.store.describe import describe_store
 from tl_pipeline.store.failures import Failure
@@ -205,20 +205,24 @@ class FeatureStore:
           StoreError: The disk is full, and so on; or the rows are not the range's,
             or not finite in the store's dtype. Nothing is committed then.
         """
+        asked = self.path, self.manifest, group, range_index
         with self._writing():
             manifest, shard = writer.commit_rows(
-                self.path,
-                self.manifest,
-                group,
-                range_index,
+                *asked,
                 content=content,
                 arrays=arrays,
                 infos=self._declared,
-                failed=failed,
+                failed=tuple(failed),
                 versions=versions,
             )
         self._become(manifest)
         return shard
+
+    def commit_part(self, group: Group, range_index: int, part: parts.Part) -> None:
+        """Commits one range that another process wrote; otherwise as `commit`."""
+        asked = self.path, self.manifest, group, range_index, part
+        with self._writing():
+            self._become(parts.commit_part(*asked, infos=self._declared))
 
     def commit_snapshot(self, examples: Examples) -> SnapshotEntry:
         """Commits a snapshot as the latest of its dataset; an old one costs nothing."""
@@ -277,8 +281,7 @@ class FeatureStore:
           digest: The snapshot's digest, or its first digits.
 
         Raises:
-          RequestError: The store has several datasets and none is named, or several
-            snapshots begin with these digits.
+          RequestError: Several datasets, none is named; or several have these digits.
           NotFoundError: There is no such snapshot.
           StoreDamagedError: Its file is not the committed one.
         """
@@ -303,8 +306,7 @@ class FeatureStore:
           feature: The feature's name.
           split: One split only.
           dataset: The dataset's name; may be left out if there is one.
-          snapshot: A snapshot's digest or its first digits, or its examples; by
-            default the dataset's latest.
+          snapshot: Its digest, the first digits, or its examples; default: the latest.
           view: Which view.
 
         Raises:
@@ -387,8 +389,7 @@ def open_store(
 
     Raises:
       NotFoundError: There is no store.
-      SpecMismatchError: It was made with another spec; every field that differs is
-        listed.
+      SpecMismatchError: It was made with another spec; lists each field that differs.
       StoreDamagedError: Its manifest is not the committed one.
     """
     check_platform()

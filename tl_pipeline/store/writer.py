@@ -6,7 +6,7 @@ Files that it does not name are leftovers, which the next writer sweeps away.
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from tl_pipeline.store.failures import (
     write_failures,
 )
 from tl_pipeline.store.lock import hold_lock
-from tl_pipeline.store.manifest import Manifest
+from tl_pipeline.store.manifest import Manifest, ShardEntry
 from tl_pipeline.store.plan import Group
 from tl_pipeline.store.schema import (
     MANIFEST,
@@ -42,7 +42,7 @@ from tl_pipeline.store.schema import (
     cast_rows,
     find_unstorable,
 )
-from tl_pipeline.store.shards import build_shard
+from tl_pipeline.store.shards import Shard, build_shard
 from tl_pipeline.store.snapshots import build_snapshot
 
 
@@ -102,7 +102,7 @@ def commit_rows(
     content: np.ndarray,
     arrays: Mapping[str, np.ndarray],
     infos: Mapping[str, FeatureInfo],
-    failed: Iterable[Failure],
+    failed: Sequence[Failure],
     versions: Mapping[str, Json],
 ) -> tuple[Manifest, str | None]:
     """Commits one range of a plan, with or without a shard, and its failures.
@@ -115,13 +115,46 @@ def commit_rows(
         are. Nothing was written then.
       OSError: The disk is full, and so on. Nothing is committed then.
     """
-    failed = [
-        failure._replace(feature=scope_of(failure.feature, group.recipe, group.view))
-        for failure in failed
-    ]
-    attempted = [
-        row.tobytes().hex() for row in group.content[group.ranges[range_index]]
-    ]
+    shard = build_range(
+        path,
+        group,
+        range_index,
+        number=manifest.next_number,
+        content=content,
+        arrays=arrays,
+        infos=infos,
+        failed=failed,
+        spec=manifest.spec,
+        versions=versions,
+    )
+    if shard is not None:
+        write_atomically(path / SHARDS / shard.entry.name, shard.data)
+    entry = shard and shard.entry
+    updated = commit_entry(
+        path, manifest, group, range_index, entry=entry, infos=infos, failed=failed
+    )
+    return updated, entry and entry.name
+
+
+def build_range(
+    path: Path,
+    group: Group,
+    range_index: int,
+    *,
+    number: int,
+    content: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+    infos: Mapping[str, FeatureInfo],
+    failed: Sequence[Failure],
+    spec: Mapping[str, Json],
+    versions: Mapping[str, Json],
+) -> Shard | None:
+    """Builds the shard of one range of a plan, in memory; None if every row failed.
+
+    Raises:
+      StoreError: The rows are not those of the range, or cannot be stored.
+    """
+    attempted = list_range(group, range_index)
     _check_range(path, group, attempted, content, arrays, infos, failed)
     cast = {
         name: cast_rows(arrays[name], infos[name].dtype)
@@ -129,9 +162,54 @@ def commit_rows(
         if len(content)
     }
     _check_finite(path, content, cast)
+    if not len(content):
+        return None
+    return build_shard(
+        number,
+        content,
+        cast,
+        infos=infos,
+        spec=spec,
+        recipe=group.recipe,
+        view=group.view,
+        versions=versions,
+    )
+
+
+def commit_entry(
+    path: Path,
+    manifest: Manifest,
+    group: Group,
+    range_index: int,
+    *,
+    entry: ShardEntry | None,
+    infos: Mapping[str, FeatureInfo],
+    failed: Sequence[Failure],
+) -> Manifest:
+    """Commits one range of a plan whose shard is in its place, and its failures.
+
+    Args:
+      path: The store's folder.
+      manifest: What it holds.
+      group: A group of its plan.
+      range_index: Which of its ranges.
+      entry: Of the shard; None if every row failed.
+      infos: What is known of the group's features.
+      failed: The rows that failed.
+
+    Returns:
+      The new manifest.
+
+    Raises:
+      OSError: The disk is full, and so on. Nothing is committed then.
+    """
+    failed = [
+        failure._replace(feature=scope_of(failure.feature, group.recipe, group.view))
+        for failure in failed
+    ]
     scopes = settle(
         manifest,
-        attempted=attempted,
+        attempted=list_range(group, range_index),
         features=group.features,
         recipe=group.recipe,
         view=group.view,
@@ -141,31 +219,21 @@ def commit_rows(
     updated = dataclasses.replace(
         manifest,
         features={**manifest.features, **added},
+        shards=(*manifest.shards, *([entry] if entry else [])),
         failed=scopes[0],
         retry=scopes[1],
     )
-    name = None
-    if len(content):
-        shard = build_shard(
-            manifest.next_number,
-            content,
-            cast,
-            infos=infos,
-            spec=manifest.spec,
-            recipe=group.recipe,
-            view=group.view,
-            versions=versions,
-        )
-        write_atomically(path / SHARDS / shard.entry.name, shard.data)
-        name = shard.entry.name
-        shards = (*manifest.shards, shard.entry)
-        updated = dataclasses.replace(updated, shards=shards)
     # Both old and new reasons, until the manifest says which of them stand.
     write_failures(path, merge_failures(read_failures(path), failed))
     if updated != manifest:
         write_atomically(path / MANIFEST, updated.to_bytes())
     prune_failures(path, updated)
-    return updated, name
+    return updated
+
+
+def list_range(group: Group, range_index: int) -> list[str]:
+    """Returns the content digests of one range of a plan, in hexadecimal."""
+    return [row.tobytes().hex() for row in group.content[group.ranges[range_index]]]
 
 
 def commit_examples(path: Path, manifest: Manifest, examples: Examples) -> Manifest:
@@ -232,7 +300,7 @@ def _check_range(
     content: np.ndarray,
     arrays: Mapping[str, np.ndarray],
     infos: Mapping[str, FeatureInfo],
-    failed: list[Failure],
+    failed: Sequence[Failure],
 ) -> None:
     computed = [row.tobytes().hex() for row in content]
     lost = {failure.content for failure in failed}
