@@ -35,9 +35,7 @@ def make_digits(digits: Iterable[int] = range(10), *, name: str) -> Dataset:
     Raises:
       DatasetError: scikit-learn's file of digits is missing.
     """
-    return _list_digits(
-        digits, name=name, recipe="digits", make=lambda row: _scale(row)
-    )
+    return _list_digits(digits, name=name, recipe="digits", make=_scale)
 
 
 def make_shifted_digits(digits: Iterable[int], *, name: str, seed: int = 0) -> Dataset:
@@ -57,7 +55,7 @@ def make_shifted_digits(digits: Iterable[int], *, name: str, seed: int = 0) -> D
         digits,
         name=name,
         recipe=f"digits-shifted seed {seed}",
-        make=lambda row: _shift(_scale(row), row=row, seed=seed),
+        make=functools.partial(_make_shifted, seed=seed),
     )
 
 
@@ -89,11 +87,13 @@ def _list_digits(
         if digit in wanted
     ]
 
-    def read(item: Item) -> bytes:
-        return write_npy(make(int(item.id.partition("/")[2])))
-
     ordered = sorted(items, key=lambda item: item.id)
+    read = functools.partial(_read_digit, make=make)
     return Dataset(name, f"builtin:{name}", tuple(ordered), reader=read)
+
+
+def _read_digit(item: Item, *, make: Callable[[int], np.ndarray]) -> bytes:
+    return write_npy(make(int(item.id.partition("/")[2])))
 
 
 def _digits_file() -> Path:
@@ -121,7 +121,8 @@ def _scale(row: int) -> np.ndarray:
     return np.rint(ink * (255 / MAX_INK)).astype(np.uint8)
 
 
-def _shift(digit: np.ndarray, *, row: int, seed: int) -> np.ndarray:
+def _make_shifted(row: int, *, seed: int) -> np.ndarray:
+    digit = _scale(row)
     # A hash and not a generator: NumPy may change the streams of its generators, and
     # the places must not move with its version.
     draw = hashlib.sha256(f"tl_pipeline digits-shifted {seed} {row}".encode()).digest()

@@ -60,7 +60,7 @@ class Dataset:
       carve_val: Whether the data names train and test but no validation, which is then
         carved from train.
       column_names: Further columns that its items have.
-      reader: Returns the bytes of an item, or raises `OSError`.
+      reader: Returns the bytes of an item, or raises `OSError`; it can be pickled.
     """
 
     name: str

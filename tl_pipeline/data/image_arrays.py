@@ -7,8 +7,10 @@ place in the array, from 00000000, unless an array gives another.
 
 import math
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +27,7 @@ from tl_pipeline.data.labels import Labels, check_ids, normalize_id, settle_spli
 from tl_pipeline.data.npy import write_npy
 from tl_pipeline.data.problems import Problems
 from tl_pipeline.data.roles import ARRAY_NAMES, find_kept, find_roles, join_targets
-from tl_pipeline.data.stat_cache import stamp_file
+from tl_pipeline.data.stat_cache import Stamp, stamp_file
 from tl_pipeline.errors import DatasetError
 
 RECIPE_VERSION = 1  # change it with anything that changes an example's bytes
@@ -121,17 +123,6 @@ def list_arrays(
     ]
     items.sort(key=lambda item: item.id)
 
-    def read(item: Item) -> bytes:
-        # The rows that were listed, or none: not those of a file that took its place.
-        check_unchanged()
-        image = read_row(int(item.member.rpartition(" ")[2]) - 1)
-        check_unchanged()
-        return write_npy(image)
-
-    def check_unchanged() -> None:
-        if stamp_file(path) != stamp:
-            raise OSError("the file of arrays changed after it was listed")
-
     notes = [f"Images {list(shape)} from `{images}`."]
     notes += [f"Every {role} from `{name}`." for role, name in roles.items()]
     if "target" not in roles:
@@ -139,25 +130,59 @@ def list_arrays(
     notes += [*settled.notes, *note_splits(items)]
     sample = items[0].id if items else ""
     listing = Listing(tuple(items), tuple(notes), settled.carve_val, sample, further)
-    return listing, _typed(read)
+    return listing, RowReader(path, images, stamp, read_row)
 
 
 def _member(images: str, row: int) -> str:
     return f"npy v{RECIPE_VERSION} of {images} row {row}"
 
 
-def _typed(read: Callable[[Item], bytes]) -> Callable[[Item], bytes]:
-    """Makes of whatever a damaged file raises the one error that readers expect."""
+class RowReader:
+    """Reads one image of a file of arrays; it opens the file anew where it is sent."""
 
-    def reader(item: Item) -> bytes:
+    def __init__(
+        self,
+        path: Path,
+        images: str,
+        stamp: Stamp,
+        read_row: Callable[[int], np.ndarray] | None = None,
+    ):
+        """Takes the file, the array, what the file was like, and what reads a row."""
+        self._asked = path, images, stamp
+        self._lock = threading.Lock()
+        self._read_row = read_row
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RowReader, self._asked
+
+    def __call__(self, item: Item) -> bytes:
+        """Returns one row as a `.npy` file.
+
+        Raises:
+          OSError: It cannot be read, or the file is not the one that was listed.
+        """
         try:
-            return read(item)
+            # The rows that were listed, or none: not those of another file since.
+            self._check_unchanged()
+            image = self._open()(int(item.member.rpartition(" ")[2]) - 1)
+            self._check_unchanged()
+            return write_npy(image)
         except OSError:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a damaged file raises
             raise OSError(f"{os.path.basename(item.file)}: {error}") from error
 
-    return reader
+    def _open(self) -> Callable[[int], np.ndarray]:
+        path, images, _ = self._asked
+        with self._lock:
+            if self._read_row is None:
+                self._read_row = open_arrays(path).rows(images)
+            return self._read_row
+
+    def _check_unchanged(self) -> None:
+        path, _, stamp = self._asked
+        if stamp_file(path) != stamp:
+            raise OSError("the file of arrays changed after it was listed")
 
 
 def _check_images(
