@@ -7,7 +7,7 @@ decoding: an example is opened once, whatever number of stores wants it.
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -28,14 +28,14 @@ from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.stages.backbones import Backbone
 from tl_pipeline.stages.baselines import Baseline
 from tl_pipeline.stages.extraction import ExtractReport, count_changes
-from tl_pipeline.stages.inputs import Inputs, Wanted
-from tl_pipeline.stages.lanes import Lane
+from tl_pipeline.stages.inputs import Inputs
+from tl_pipeline.stages.lanes import count_examples, fill_lanes
 from tl_pipeline.stages.room import check_room, measure_room
+from tl_pipeline.stages.runner import Pass, Runner, run_jobs
 from tl_pipeline.stages.targets import Target, open_target
 from tl_pipeline.stages.views import Views
 from tl_pipeline.store.failures import Failure
 from tl_pipeline.store.history import recorded_rate
-from tl_pipeline.store.plan import Group
 
 STAT_CACHE_NAME = ".stat-cache.sqlite"
 
@@ -58,6 +58,7 @@ def extract(
     wait: bool = True,
     examples: Examples | None = None,
     views: Views | None = None,
+    runner: Runner | None = None,
     progress: Progress | None = None,
 ) -> ExtractReport:
     """Computes the rows of a dataset that its feature store does not hold yet.
@@ -80,6 +81,7 @@ def extract(
       examples: The snapshot to make; by default of all examples, split as above.
       views: Augmented views of the training examples to compute beside them, from
         `make_views`.
+      runner: Whose processes compute the rows; by default this one does.
       progress: What to tell as it goes on.
 
     Returns:
@@ -134,7 +136,10 @@ def extract(
             if target.store.manifest.shards and target.store.path in growing:
                 target.check_parity(parity_inputs, viewed if target is main else ())
         changes = count_changes(main.store, main.examples)
-        _compute(passes, inputs, workers, progress)
+        if runner is None:
+            _compute(passes, inputs, workers, progress)
+        else:
+            run_jobs(passes, inputs, runner, progress)
         for target in targets:
             if not target.store.has_parity():
                 own = viewed if target is main else ()
@@ -255,9 +260,6 @@ def baseline_part(examples: Examples, *, n_train: int, n_test: int) -> Examples:
     return examples.take(rows)
 
 
-Pass = list[tuple[Target, Group]]
-
-
 def plan_passes(targets: Sequence[Target], *, retry_failed: bool) -> list[Pass]:
     """Plans in which order groups of missing rows are computed.
 
@@ -288,27 +290,11 @@ def _compute(
     """Fills all stores in passes; in a pass each example is opened at most once."""
     for one in passes:
         lanes = [target.open_lane(group, inputs) for target, group in one]
-        wanted = list(_merge(lanes))
-        progress.start("extract", len(wanted))
+        progress.start("extract", count_examples(lanes))
         try:
-            for content, outcomes in inputs.stream(wanted, workers=workers):
-                for lane in lanes:
-                    if lane.next_content == content:
-                        lane.push(content, outcomes[lane.preprocess])
-                progress.advance(1)
+            fill_lanes(lanes, inputs, workers, progress)
         finally:
             progress.finish()
-
-
-def _merge(lanes: Sequence[Lane]) -> Iterator[Wanted]:
-    """Yields each example that a lane needs, once, in the order of all lanes."""
-    needed: dict[bytes, list[Lane]] = defaultdict(list)
-    for lane in lanes:
-        for content in lane.contents:
-            needed[content].append(lane)
-    for content in sorted(needed):
-        preprocesses = dict.fromkeys(lane.preprocess for lane in needed[content])
-        yield Wanted(content, tuple(preprocesses))
 
 
 def list_failures(

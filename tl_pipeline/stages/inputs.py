@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,6 +64,16 @@ class Inputs:
         self._items = items
         self._lock = threading.Lock()
         self.opened = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # All that reading the items needs; the lock and the count stay.
+        dataset = dataclasses.replace(self._dataset, items=(), notes=())
+        return Inputs, (dataset, self._items)
+
+    def take(self, contents: Iterable[bytes]) -> "Inputs":
+        """Returns the examples with these contents, to be sent to another process."""
+        items = {content: self._items[content] for content in contents}
+        return Inputs(self._dataset, items)
 
     def ids(self, content: bytes) -> list[str]:
         """Returns the ids of the examples with this content, sorted."""

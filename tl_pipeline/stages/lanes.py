@@ -3,20 +3,23 @@
 Rows come in ranges, a range becomes one shard, and a batch never crosses a range, so
 that an interrupted extraction continues with the very shards it would have made. A
 failed example keeps its place in its range and is simply absent.
+
+Lanes side by side share the decoding of their examples, wherever they are filled.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tl_pipeline.backbones.backbone import Forward
+from tl_pipeline.progress import Progress
 from tl_pipeline.spec import ImagePreprocess
-from tl_pipeline.stages.inputs import InputFailure
+from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
 from tl_pipeline.store.failures import Failure
 from tl_pipeline.store.plan import Group
 from tl_pipeline.store.schema import find_unstorable
-from tl_pipeline.store.store import FeatureStore
 
 # Inputs [B, H, W, C] and content digests [B, 32] uint8 -> other inputs, likewise.
 Draw = Callable[[np.ndarray, np.ndarray], Any]
@@ -97,44 +100,58 @@ class Batches:
             self._running = None
 
 
+class Computed(NamedTuple):
+    """The rows of one range.
+
+    Attributes:
+      content: [k, 32] uint8, the digests that gave rows, in the range's order.
+      arrays: [k, ...] float32 by feature name.
+      failed: The other ones, each with its reason.
+    """
+
+    content: np.ndarray
+    arrays: Mapping[str, np.ndarray]
+    failed: tuple[Failure, ...]
+
+
 class Lane:
     """One store's missing rows of one set of features; see the module's docstring.
 
     Attributes:
       preprocess: What its inputs are made with.
-      computed: Rows committed so far.
     """
 
     def __init__(
         self,
-        store: FeatureStore,
         group: Group,
         *,
         forward: Forward,
         preprocess: ImagePreprocess,
-        versions: Mapping[str, str],
+        batch_size: int,
+        dtype: str,
+        keep: Callable[[int, Computed], None],
         name_of: Callable[[bytes], str],
         draw: Draw | None = None,
     ):
-        """Takes the store, which is locked by the caller, and the rows to compute.
+        """Takes the rows to compute, and who keeps them.
 
         Args:
-          store: Where rows go.
           group: The missing rows, in their order and ranges.
           forward: Computes the group's features of a uint8 batch.
           preprocess: Makes the forward's inputs.
-          versions: What computes the rows, recorded with each shard.
+          batch_size: B, the store's.
+          dtype: The store's: what it cannot hold is a failure.
+          keep: Called with the number of each range and its rows, in order.
           name_of: The id to name an example by, from its content digest.
           draw: Makes the group's view of each input; None: they stay as they are.
         """
         self.preprocess = preprocess
-        self.computed = 0
-        self._store = store
         self._group = group
-        self._versions = versions
+        self._dtype = dtype
+        self._keep = keep
         self._name_of = name_of
         self._batches = Batches(
-            forward, preprocess=preprocess, batch_size=store.batch_size, draw=draw
+            forward, preprocess=preprocess, batch_size=batch_size, draw=draw
         )
         self._range = 0
         self._position = 0
@@ -154,7 +171,7 @@ class Lane:
         return self._group.content[self._position].tobytes()
 
     def push(self, content: bytes, outcome: np.ndarray | InputFailure) -> None:
-        """Takes the next example; commits a shard where it ends a range."""
+        """Takes the next example; hands over the range that it ends."""
         assert content == self.next_content
         if isinstance(outcome, InputFailure):
             self._fail(content, kind=outcome.kind, reason=outcome.reason)
@@ -163,25 +180,18 @@ class Lane:
             self._batches.push(outcome, content)
         self._position += 1
         if self._position == self._group.ranges[self._range].stop:
-            self._commit()
+            self._finish_range()
 
-    def _commit(self) -> None:
+    def _finish_range(self) -> None:
         arrays = self._batches.finish()
         rows, good = self._rows, np.ones(len(self._rows), bool)
-        dtype = str(self._store.spec["store_dtype"])
-        for row, feature, reason in find_unstorable(arrays, dtype):
+        for row, feature, reason in find_unstorable(arrays, self._dtype):
             good[row] = False
             self._fail(rows[row], kind="value", reason=reason, feature=feature)
         content = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 32)
-        self._store.commit(
-            self._group,
-            self._range,
-            content=content[good],
-            arrays={name: array[good] for name, array in arrays.items()},
-            failed=self._range_failed,
-            versions=self._versions,
-        )
-        self.computed += int(good.sum())
+        kept = {name: array[good] for name, array in arrays.items()}
+        computed = Computed(content[good], kept, tuple(self._range_failed))
+        self._keep(self._range, computed)
         self._range += 1
         self._rows, self._range_failed = [], []
 
@@ -197,3 +207,37 @@ class Lane:
                 feature=feature,
             )
         )
+
+
+def fill_lanes(
+    lanes: Sequence[Lane], inputs: Inputs, workers: int | None, progress: Progress
+) -> None:
+    """Computes lanes side by side; each example is opened once.
+
+    Args:
+      lanes: To be filled to their ends.
+      inputs: The examples.
+      workers: Decoding threads; by default one a core.
+      progress: Advanced by each example.
+    """
+    for content, outcomes in inputs.stream(_merge(lanes), workers=workers):
+        for lane in lanes:
+            if lane.next_content == content:
+                lane.push(content, outcomes[lane.preprocess])
+        progress.advance(1)
+
+
+def count_examples(lanes: Sequence[Lane]) -> int:
+    """Returns how many examples lanes need together."""
+    return len({content for lane in lanes for content in lane.contents})
+
+
+def _merge(lanes: Sequence[Lane]) -> Iterator[Wanted]:
+    """Yields each example that a lane needs, once, in the order of all lanes."""
+    needed: dict[bytes, list[Lane]] = defaultdict(list)
+    for lane in lanes:
+        for content in lane.contents:
+            needed[content].append(lane)
+    for content in sorted(needed):
+        preprocesses = dict.fromkeys(lane.preprocess for lane in needed[content])
+        yield Wanted(content, tuple(preprocesses))

@@ -1,7 +1,7 @@
 """A target: rows of one view that an extraction puts into a store, and their maker."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS
@@ -12,11 +12,12 @@ from tl_pipeline.examples import Examples
 from tl_pipeline.spec import PLAIN, FeatureSpec, View
 from tl_pipeline.stages.backbones import Backbone
 from tl_pipeline.stages.inputs import Inputs
-from tl_pipeline.stages.lanes import Draw, Lane
+from tl_pipeline.stages.lanes import Computed, Draw, Lane
 from tl_pipeline.stages.parity import check_parity
 from tl_pipeline.stages.provenance import describe_versions
 from tl_pipeline.stages.views import Views, make_drawer, take_train
 from tl_pipeline.store.merge import Merged
+from tl_pipeline.store.parts import Part
 from tl_pipeline.store.plan import Group
 from tl_pipeline.store.schema import FeatureInfo
 from tl_pipeline.store.space import foresee_store, make_store
@@ -34,7 +35,7 @@ class Target:
       store: The store; one that is not there yet is made by `make_store`.
       examples: The examples whose rows it should hold.
       versions: What computes rows now.
-      lanes: What was computed so far.
+      computed: Examples whose rows were computed so far.
       merged: What became of small shards.
       parity: The record of the last live check.
       views: The augmented views that this is one of; None of a plain one.
@@ -47,7 +48,7 @@ class Target:
     store: FeatureStore
     examples: Examples
     versions: Mapping[str, str]
-    lanes: list[Lane] = dataclasses.field(default_factory=list)
+    computed: int = 0
     merged: Merged = Merged(0, 0)
     parity: Mapping[str, Json] = dataclasses.field(default_factory=dict)
     views: Views | None = None
@@ -57,11 +58,6 @@ class Target:
     def view(self) -> View:
         """The view of its rows."""
         return PLAIN if self.views is None else self.views.view(self.number)
-
-    @property
-    def computed(self) -> int:
-        """Examples whose rows were computed."""
-        return sum(lane.computed for lane in self.lanes)
 
     def make_store(self) -> None:
         """Makes the store, unless it is there."""
@@ -73,9 +69,7 @@ class Target:
             return []
         part = take_train(self.examples)
         return [
-            dataclasses.replace(
-                self, examples=part, lanes=[], views=views, number=number
-            )
+            dataclasses.replace(self, examples=part, views=views, number=number)
             for number in range(1, views.count + 1)
         ]
 
@@ -89,18 +83,28 @@ class Target:
         )
 
     def open_lane(self, group: Group, inputs: Inputs) -> Lane:
-        """Opens the lane that computes a group of missing rows."""
-        lane = Lane(
-            self.store,
+        """Opens the lane that computes a group of missing rows and commits them."""
+
+        def commit(range_index: int, rows: Computed) -> None:
+            self.store.commit(
+                group, range_index, versions=self.versions, **rows._asdict()
+            )
+            self.computed += len(rows.content)
+
+        return make_lane(
+            self.backbone,
             group,
-            forward=self.backbone.make_forward(group.features),
-            preprocess=self.backbone.preprocess,
-            versions=self.versions,
-            name_of=lambda content: inputs.ids(content)[0],
+            inputs,
+            batch_size=self.store.batch_size,
+            dtype=self.store.dtype,
+            keep=commit,
             draw=self._make_drawer(),
         )
-        self.lanes.append(lane)
-        return lane
+
+    def commit_part(self, group: Group, range_index: int, part: Part) -> None:
+        """Commits a range that another process computed."""
+        self.store.commit_part(group, range_index, part)
+        self.computed += part.entry.rows if part.entry else 0
 
     def check_parity(
         self, inputs: Inputs, viewed: Sequence["Target"] = ()
@@ -143,9 +147,47 @@ class Target:
         )
 
     def _make_drawer(self) -> Draw | None:
-        if self.views is None:
-            return None
-        return make_drawer(self.views, self.number, self.backbone.preprocess)
+        return choose_draw(self.backbone, self.views, self.number)
+
+
+def choose_draw(backbone: Backbone, views: Views | None, number: int) -> Draw | None:
+    """Returns what draws a view of each input; None of the plain one."""
+    if views is None:
+        return None
+    return make_drawer(views, number, backbone.preprocess)
+
+
+def make_lane(
+    backbone: Backbone,
+    group: Group,
+    inputs: Inputs,
+    *,
+    batch_size: int,
+    dtype: str,
+    keep: Callable[[int, Computed], None],
+    draw: Draw | None,
+) -> Lane:
+    """Makes the lane of a group of missing rows; see `Lane`.
+
+    Args:
+      backbone: Computes them.
+      group: The rows.
+      inputs: The examples.
+      batch_size: B, the store's.
+      dtype: The store's.
+      keep: What becomes of each range.
+      draw: From `choose_draw`.
+    """
+    return Lane(
+        group,
+        forward=backbone.make_forward(group.features),
+        preprocess=backbone.preprocess,
+        batch_size=batch_size,
+        dtype=dtype,
+        keep=keep,
+        name_of=lambda content: inputs.ids(content)[0],
+        draw=draw,
+    )
 
 
 def make_spec(backbone: Backbone, *, store_dtype: str) -> FeatureSpec:
