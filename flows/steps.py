@@ -21,6 +21,7 @@ from prefect.states import Completed
 from prefect.tasks import Task, exponential_backoff
 
 from flows.artifacts import leave_artifacts, record_lineage
+from flows.dask_runner import find_runner
 from tl_pipeline.config import PipelineConfig, load_config
 from tl_pipeline.errors import (
     RequestError,
@@ -65,8 +66,9 @@ def extract_features(
     config: dict[str, Any], when_busy: WhenBusy = "wait"
 ) -> dict[str, Any] | State[Any]:
     """Computes the rows that the stores do not hold yet."""
+    runner = find_runner(config)
     try:
-        return extract_step(config, wait=when_busy == "wait")
+        return extract_step(config, wait=when_busy == "wait", runner=runner)
     except StoreLockedError as error:
         if when_busy != "skip":
             raise

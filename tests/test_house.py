@@ -107,7 +107,7 @@ def test_imports_go_down_and_no_part_imports_another(path: Path):
 def test_prefect_is_imported_in_flows_only_and_flows_inside_commands(path: Path):
     for module, node in imported_modules(path):
         root = module.split(".")[0]
-        if root == "prefect":
+        if root in ("prefect", "prefect_dask", "dask", "distributed"):
             assert room(path) == "flows"
         if root == "flows" and room(path) == "cli":
             assert node.col_offset > 0, "flows is imported inside the command that runs"

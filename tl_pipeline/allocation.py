@@ -6,6 +6,8 @@ import sys
 
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
+# To each of its workers, whatever they do.
+_SAID_BY_DASK = {"MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 def keep_freed_memory() -> None:
@@ -20,7 +22,9 @@ def keep_freed_memory() -> None:
     Call it before there are threads. What the environment says of malloc wins; with
     another C library nothing is done.
     """
-    said = [name for name in os.environ if name.startswith("MALLOC_")]
+    said = {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")}
+    if said == _SAID_BY_DASK:
+        said.clear()
     if said or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return
     if not sys.platform.startswith("linux"):

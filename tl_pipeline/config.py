@@ -107,6 +107,20 @@ class StoreConfig(Section):
     )
 
 
+class ExtractConfig(Section):
+    """Who computes features."""
+
+    runner: Literal["local", "dask"] = Field(
+        "local", description="local: this process; dask: the workers of Dask"
+    )
+    dask_address: Name | None = Field(
+        None, description="tcp://HOST:8786 of a scheduler; default: workers here"
+    )
+    dask_workers: int = Field(
+        2, ge=1, le=1024, description="how many start here, which share its cores"
+    )
+
+
 class BaselinesConfig(Section):
     """What the head is compared with, to say whether the transfer helped."""
 
@@ -178,6 +192,7 @@ class PipelineConfig(Section):
     data: DataConfig
     backbone: BackboneConfig
     store: StoreConfig = StoreConfig()  # pyright: ignore[reportCallIssue]
+    extract: ExtractConfig = ExtractConfig()  # pyright: ignore[reportCallIssue]
     heads: HeadsConfig = HeadsConfig()  # pyright: ignore[reportCallIssue]
     baselines: BaselinesConfig = BaselinesConfig()  # pyright: ignore[reportCallIssue]
     finetune: FinetuneConfig = FinetuneConfig()  # pyright: ignore[reportCallIssue]

@@ -15,6 +15,7 @@
         │   └── StoreLockedError  another process holds the store
         ├── RunDamagedError       a run whose files are not the ones written
         ├── RoomError             work that does not fit on the disk or in memory
+        ├── WorkersError          other processes that cannot be had, or that die
         ├── ParityError           stored rows differ from rows computed now
         ├── TooManyFailuresError  more examples failed than the config allows
         ├── DriftError            new examples that look unlike the older ones
@@ -95,6 +96,12 @@ class RunDamagedError(FailedError):
 
 class RoomError(FailedError):
     """Work that does not fit on the disk or in memory: nothing was begun."""
+
+
+class WorkersError(FailedError, OSError):
+    """Processes that were to compute cannot be had, or die of it."""
+
+    __str__ = Exception.__str__
 
 
 class ParityError(FailedError):

@@ -12,6 +12,7 @@ from tl_pipeline.config import PipelineConfig, make_config
 from tl_pipeline.data.dataset import Dataset
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.digest import Json
+from tl_pipeline.errors import RequestError
 from tl_pipeline.evaluation.gate import Rules
 from tl_pipeline.progress import Progress, current_progress
 from tl_pipeline.stages.backbones import load_backbone
@@ -23,29 +24,42 @@ from tl_pipeline.stages.handover import leave_extracted
 from tl_pipeline.stages.plan import PlanReport, plan
 from tl_pipeline.stages.promote import promote
 from tl_pipeline.stages.retention import retain
+from tl_pipeline.stages.runner import Runner
 from tl_pipeline.stages.train import train
 from tl_pipeline.stages.turn import take_turn
 from tl_pipeline.stages.views import Views, make_views
 from tl_pipeline.stages.watch import check_drift, watch
 
 
-def extract_step(config: Mapping[str, Any], *, wait: bool = True) -> dict[str, Any]:
+def extract_step(
+    config: Mapping[str, Any], *, wait: bool = True, runner: Runner | None = None
+) -> dict[str, Any]:
     """Extracts the dataset and its baselines; see `extract`.
 
     Args:
       config: `PipelineConfig.to_json()`.
       wait: Whether to wait for another process that writes one of the stores.
+      runner: Whose processes compute the rows, where `[extract]` asks for others.
 
     Returns:
       `ExtractReport.to_json()`.
 
     Raises:
       BackboneError: `[finetune]` is enabled, and the backbone cannot be trained.
-      RequestError: It is enabled, and no head will be linear.
+      RequestError: It is enabled, and no head will be linear; or there is no runner
+        where one is asked for.
       TooManyFailuresError: More examples failed than `[data] max_failures` allows.
     """
     options = make_config(config, where="of this pipeline")
-    report = extract(**_request(options), wait=wait, progress=current_progress())
+    if options.extract.runner != "local" and runner is None:
+        raise RequestError(
+            f'Asked for runner = "{options.extract.runner}" in [extract] without '
+            "Prefect, whose tasks run there. Leave out --engine local, or set runner = "
+            '"local".'
+        )
+    report = extract(
+        **_request(options), wait=wait, runner=runner, progress=current_progress()
+    )
     check_failures(report, options.data.max_failures)
     extracted = report.to_json()
     leave_extracted(options, extracted)
