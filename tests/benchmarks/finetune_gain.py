@@ -43,7 +43,7 @@ def make_row(rows: list[Mapping[str, Any]], head: Mapping[str, Any]) -> list[str
         f"{left:.0f} %",
         ", ".join(f"{one['p_value']:.2g}" for one in against) or "–",
         ", ".join(f"{one['better']}:{one['worse']}" for one in against) or "–",
-        ", ".join(str(row["best_epoch"]) for row in rows) if against else "–",
+        ", ".join(str(row["best_epoch"] or "–") for row in rows) if against else "–",
         "–" if None in seconds else f"{np.mean(seconds):.0f} s",
         "–" if memory is None else f"{memory / 2**20:.0f} MiB",
     ]

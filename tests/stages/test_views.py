@@ -1,27 +1,31 @@
 """Augmented views in a store, made of real files, and heads that train on them."""
 
+import dataclasses
 import itertools
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 from tl_pipeline.augmentation import keys
-from tl_pipeline.augmentation.augment import make_view
+from tl_pipeline.augmentation.augment import make_augment, make_view
 from tl_pipeline.augmentation.keys import make_keys
+from tl_pipeline.augmentation.recipe import make_recipe
+from tl_pipeline.backbones.registry import make_architecture
 from tl_pipeline.cli.app import run_command
 from tl_pipeline.data.decoding import decode_image
 from tl_pipeline.data.preprocessing import preprocess_image
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.errors import ConfigError, ParityError, RequestError, StoreError
-from tl_pipeline.spec import View
+from tl_pipeline.spec import DEEP, ImagePreprocess, View
 from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.extraction import ExtractReport
 from tl_pipeline.stages.plan import plan
 from tl_pipeline.stages.train import train
-from tl_pipeline.stages.views import make_views
+from tl_pipeline.stages.views import augment_pictures, make_views
 from tl_pipeline.store.gc import plan_gc
 from tl_pipeline.store.store import FeatureStore, open_store
 from tl_pipeline.store.verify import verify_store
@@ -148,6 +152,33 @@ def test_views_are_checked_against_live_ones(photos: Path, monkeypatch):
     write_photo(photos / "train" / "left" / "new.png", 7, 0)
     with pytest.raises(ParityError, match="view 1 of pool"):
         run(photos)
+
+
+@pytest.mark.parametrize("name", ["keras_squeezenet1_1", "digits_cnn"])
+def test_views_are_of_the_picture_whatever_order_or_depth_it_comes_in(name: str):
+    # Hue and saturation tell red from blue; rotation fills with one value.
+    turned = {"hue": 0.2, "saturation": 0.5, "rotation": 20.0, "brightness": 0.3}
+    augment = make_augment(make_recipe("none", turned))
+    plain = make_architecture(name).preprocess
+    shape = (3, 16, 16, plain.channels)
+    pictures = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    keys = make_keys(0, np.arange(96, dtype=np.uint8).reshape(3, 32), 1)
+
+    def draw(given: np.ndarray, preprocess: ImagePreprocess) -> np.ndarray:
+        made, _ = augment_pictures(augment, keys, given, jnp.zeros(3), preprocess)
+        return np.asarray(made)
+
+    if plain.color == "bgr":
+        rgb = dataclasses.replace(plain, color="rgb")
+        found = draw(pictures, plain), draw(pictures[..., ::-1], rgb)[..., ::-1]
+    else:
+        deep = dataclasses.replace(plain, decoder=DEEP)
+        found = (
+            draw(pictures, plain),
+            draw(pictures.astype(np.uint16) * 257, deep) / 257,
+        )
+    np.testing.assert_allclose(*found, atol=1e-3)
+    assert np.abs(found[0] - pictures).max() > 20
 
 
 def test_what_cannot_be_a_view_is_refused():
