@@ -17,7 +17,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tl_pipeline.allocation import keep_freed_memory
+from tl_pipeline.allocation import keep_variables
 from tl_pipeline.compilation import keep_compiled_programs
 from tl_pipeline.errors import RequestError, WorkersError, shorten
 from tl_pipeline.stages.jobs import Job, Outcome, do_job
@@ -37,9 +37,7 @@ SECONDS_FOR_WORKERS = 60.0
 )
 def compute_rows(job: Job) -> Outcome:
     """Computes a range of missing rows, and writes it beside the store's shards."""
-    # Workers elsewhere have not begun as this process did; before JAX is loaded there.
-    keep_freed_memory()
-    keep_compiled_programs()
+    keep_compiled_programs()  # a worker elsewhere has not begun as this process did
     cores = os.environ.get(CORES)
     return do_job(job, workers=int(cores) if cores else None)
 
@@ -117,7 +115,8 @@ class DaskRunner:
         from prefect_dask.task_runners import DaskTaskRunner
 
         # Dask tells of each connection by default; what fails is told by itself.
-        logging.getLogger("distributed").setLevel(logging.WARNING)
+        for name in ("distributed", "distributed.nanny"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         kwargs: dict[str, Any] = {
             "n_workers": self._n_workers,
             "threads_per_worker": 1,
@@ -138,7 +137,10 @@ class DaskRunner:
                     f"{shorten(error)}. Start it with `dask scheduler`, and on each "
                     f"machine `dask worker {self._address} --nthreads 1`."
                 ) from error
-            yield runner
+            try:
+                yield runner
+            finally:  # one that takes its time to end is ended, and nobody need know
+                logging.getLogger("distributed.nanny").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager
@@ -148,6 +150,7 @@ def _surround(cores: int) -> Iterator[None]:
 
     key = "distributed.nanny.pre-spawn-environ"
     said = {CORES: str(cores), "DASK_LOGGING__DISTRIBUTED": "warning"}
+    said |= keep_variables()  # Dask has threads before anything of ours is loaded
     before = dict(os.environ)
     with dask.config.set({key: dask.config.get(key) | said}):
         try:

@@ -4,10 +4,14 @@ import ctypes
 import os
 import sys
 
+# What has the same effect from the first moment of a process, by its environment.
+_VARIABLES = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TRIM_THRESHOLD_": "-1",
+}
 # Of glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8
-# To each of its workers, whatever they do.
-_SAID_BY_DASK = {"MALLOC_TRIM_THRESHOLD_": "65536"}
 
 
 def keep_freed_memory() -> None:
@@ -22,12 +26,7 @@ def keep_freed_memory() -> None:
     Call it before there are threads. What the environment says of malloc wins; with
     another C library nothing is done.
     """
-    said = {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")}
-    if said == _SAID_BY_DASK:
-        said.clear()
-    if said or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
-        return
-    if not sys.platform.startswith("linux"):
+    if _is_said() or not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
@@ -35,3 +34,17 @@ def keep_freed_memory() -> None:
     # All from one heap that only grows: arenas of threads would map what is large.
     for option, value in ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_ARENA_MAX, 1)):
         mallopt(option, value)
+
+
+def keep_variables() -> dict[str, str]:
+    """Returns the variables by which a process to be started keeps freed memory.
+
+    For one that has threads before it can call `keep_freed_memory`; none where the
+    environment says something of malloc.
+    """
+    return {} if _is_said() else dict(_VARIABLES)
+
+
+def _is_said() -> bool:
+    said = [name for name in os.environ if name.startswith("MALLOC_")]
+    return bool(said) or "malloc" in os.environ.get("GLIBC_TUNABLES", "")

@@ -1,6 +1,8 @@
-"""Extraction by one process, and by two and four Dask workers of the same machine.
+r"""Extraction by one process, and by two and four Dask workers of the same machine.
 
 python tests/benchmarks/dask_scaling.py --images PHOTOS --weights WEIGHTS.h5
+python tests/benchmarks/dask_scaling.py --images PHOTOS --backbone pixels \
+    --decode-delay 0.05
 
 Rates are of what follows the first range of each worker, which starts it, loads the
 backbone and compiles; these seconds stand apart. With `--decode-delay` each picture
@@ -10,19 +12,24 @@ process reads one after another: so scale machines with cores of their own.
 
 import argparse
 import dataclasses
+import functools
+import math
 import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from prefect import flow
 
-from flows.dask_runner import DaskRunner
+from flows.extract import extraction
+from tl_pipeline.config import make_config
 from tl_pipeline.data.dataset import Dataset, Item, read_file
 from tl_pipeline.data.sources import load_dataset
-from tl_pipeline.stages.backbones import Backbone, load_backbone
+from tl_pipeline.progress import telling
+from tl_pipeline.stages import pipeline
+from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.store import schema
 from tl_pipeline.store.store import open_store
@@ -85,69 +92,74 @@ def write_copies(images: Path, folder: Path, copies: int) -> Path:
 
 
 def run(
-    n_workers: int, dataset: Dataset, backbone: Backbone, root: str, threads: int | None
+    n_workers: int, images: Path, backbone: dict[str, str], root: str, delay: float
 ) -> tuple[float, float]:
-    """Extracts by some workers, 0 for this process, and measures."""
+    """Runs the flow of an extraction by some workers, 0 for this process alone."""
 
-    @flow(name="dask scaling")
-    def extraction() -> tuple[float, float]:
-        moments = Moments()
-        extract(
-            dataset,
-            backbone,
-            features=["pool"],
-            store_root=root,
-            batch_size=BATCH,
-            workers=threads,
-            runner=DaskRunner(n_workers=n_workers) if n_workers else None,
-            progress=moments,
-        )
-        return moments.measure(max(1, n_workers))
+    def load(*args: Any, **options: Any) -> Dataset:
+        dataset = load_dataset(*args, **options)
+        return dataclasses.replace(dataset, reader=SlowReader(delay))
 
-    return extraction()
+    # What no configuration asks for: slow storage, and one thread that reads from it.
+    if delay:
+        pipeline.load_dataset = load  # type: ignore[assignment]
+        pipeline.extract = functools.partial(extract, workers=1)  # type: ignore
+    asked = {
+        "data": {"source": str(images), "max_failures": 0.5},
+        "backbone": backbone,
+        "store": {"root": root, "batch_size": BATCH},
+        "extract": {
+            "runner": "dask" if n_workers else "local",
+            "dask_workers": n_workers or 1,
+        },
+        "baselines": {"names": []},
+    }
+    moments = Moments()
+    with telling(moments):
+        extraction(make_config(asked, where="of the benchmark"))
+    return moments.measure(max(1, n_workers))
 
 
 def read_rows(root: str) -> np.ndarray:
-    """Returns all rows of the one store under a root."""
+    """Returns all rows of the one store under a root, by their content."""
     (path,) = Path(root).glob("*/store.json")
-    return open_store(path.parent).rows("pool")[0]
+    rows, content = open_store(path.parent).rows("pool")
+    return rows[np.lexsort(content.T)]
 
 
 def main() -> None:
     """Measures, and prints the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--weights", default="random:0")
+    parser.add_argument("--backbone", default="mobilenet_v2")
+    parser.add_argument("--weights", default="pretrained")
     parser.add_argument("--copies", type=int, default=2)
     parser.add_argument("--decode-delay", type=float, default=0.0)
     parser.add_argument("--workers", type=int, nargs="+", default=[2, 4])
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    backbone = load_backbone("mobilenet_v2", weights=arguments.weights)
-    (size,) = backbone.feature_shapes()["pool"]
-    schema.SHARD_BYTES = RANGE * 2 * size
+    backbone = {"name": arguments.backbone, "weights": arguments.weights}
+    shape = load_backbone(**backbone).feature_shapes()["pool"]
+    schema.SHARD_BYTES = RANGE * 2 * math.prod(shape)
     delay = arguments.decode_delay
     found: dict[int, list[tuple[float, float]]] = {0: []}
     with tempfile.TemporaryDirectory() as folder:
         images = write_copies(arguments.images, Path(folder), arguments.copies)
-        dataset = load_dataset(images)
-        if delay:
-            dataset = dataclasses.replace(dataset, reader=SlowReader(delay))
+        n = len(load_dataset(images))
         for _ in range(arguments.repeats):  # in turn: the machine's speed drifts
             rows = None
             for n_workers in (0, *arguments.workers):
                 with tempfile.TemporaryDirectory() as root:
-                    threads = 1 if delay else None
-                    measured = run(n_workers, dataset, backbone, root, threads)
+                    measured = run(n_workers, images, backbone, root, delay)
                     found.setdefault(n_workers, []).append(measured)
                     rows = read_rows(root) if rows is None else rows
                     np.testing.assert_array_equal(read_rows(root), rows)
     what = f", {delay:g} s more a picture" if delay else ""
     print(
-        f"\n{os.cpu_count()} cores, {len(dataset)} photographs{what}; medians of "
+        f"\n{os.cpu_count()} cores, {n} photographs{what}; medians of "
         f"{arguments.repeats} rounds, all rows equal\n"
     )
-    print("| MobileNetV2, pool | images/s | of one process | before, s |")
+    print(f"| {arguments.backbone}, pool | images/s | of one process | before, s |")
     print("|---|---|---|---|")
     for n_workers, measured in found.items():
         rate, before = map(statistics.median, zip(*measured, strict=True))
