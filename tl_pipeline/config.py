@@ -38,6 +38,9 @@ class DataConfig(Section):
     path: Name | None = Field(
         None, description="a table's column of image files; default: path, image, file"
     )
+    text: Name | None = Field(
+        None, description="or of texts; default: text, sentence, question"
+    )
     target: Name | Names | None = Field(
         None, description="likewise: target, label; or a list of columns"
     )
@@ -56,7 +59,7 @@ class DataConfig(Section):
     @property
     def columns(self) -> dict[str, str]:
         """The columns that have a name of their own, by role."""
-        roles = ("path", "target", "split", "group", "id")
+        roles = ("path", "text", "target", "split", "group", "id")
         named = {role: getattr(self, role) for role in roles}
         return {role: name for role, name in named.items() if isinstance(name, str)}
 
@@ -78,10 +81,12 @@ class BackboneConfig(Section):
         description="see `tl-pipeline backbone ls`; or package.module:factory"
     )
     weights: Name = Field(
-        "pretrained", description="a file, pretrained, or random:SEED"
+        "pretrained", description="a file or folder, pretrained, or random:SEED"
     )
     features: Names = Field(
-        ("pool",), min_length=1, description="OUTPUT or OUTPUT:avg|max|flatten|none"
+        ("pool",),
+        min_length=1,
+        description="OUTPUT or OUTPUT:avg|max|flatten|none; of texts cls|mean|last|max",
     )
     compute_dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="float32 or bfloat16"
@@ -125,8 +130,8 @@ class BaselinesConfig(Section):
     """What the head is compared with, to say whether the transfer helped."""
 
     names: Names = Field(
-        ("pixels", "random:0"),
-        description="pixels, and random:SEED for the same network untrained",
+        ("pixels", "bag_of_words", "random:0"),
+        description="pixels of images, bag_of_words of texts, random:SEED of both",
     )
     shots: Counts = Field(
         (5,), description="also compare at so many labeled examples a class"

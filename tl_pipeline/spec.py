@@ -6,7 +6,7 @@ splits and dates are no part of it: changing them never makes a stored row wrong
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from tl_pipeline.arrays import COMPUTE_DTYPES, STORE_DTYPES
 from tl_pipeline.digest import Json, json_digest
@@ -14,8 +14,10 @@ from tl_pipeline.errors import BackboneError, ConfigError, SpecMismatchError
 
 SCHEMA_VERSION = 1
 POOLINGS = ("avg", "max", "flatten", "none")
+TOKEN_POOLINGS = ("cls", "mean", "last", "max", "none")
 DEEP = "pillow-16"  # the decoder that keeps 16 bits
 DECODERS = ("pillow", DEEP)
+UTF8 = "utf-8"  # the decoder of texts
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 DECLARED = "declared"  # the kind of preprocessing that others did, by their word
 PLAIN_RECIPE = "plain"
@@ -64,6 +66,9 @@ class ImagePreprocess:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     decoder: str = "pillow"
+
+    takes: ClassVar[str] = "images"
+    poolings: ClassVar[tuple[str, ...]] = POOLINGS
 
     def __post_init__(self) -> None:
         _check_choice("color", self.color, ("rgb", "bgr", "gray"))
@@ -114,6 +119,71 @@ class ImagePreprocess:
             if key != "kind"
         }
         return cls(**fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextPreprocess:
+    """How a text's bytes become token ids.
+
+    Decode as UTF-8, tokenize, cut: int32 [T] on the host, behind its end -1.
+
+    Attributes:
+      tokenizer: SHA-256 of `content`.
+      max_length: Most tokens, special ones among them; the rest is cut off.
+      content: The tokenizer, as the canonical JSON that the `tokenizers` library reads.
+        It is long, and stands for nothing that its digest does not.
+    """
+
+    tokenizer: str
+    max_length: int
+    content: str = dataclasses.field(repr=False, compare=False)
+
+    takes: ClassVar[str] = "texts"
+    decoder: ClassVar[str] = UTF8
+    dtype: ClassVar[str] = "int32"
+    poolings: ClassVar[tuple[str, ...]] = TOKEN_POOLINGS
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(T,) of the longest input."""
+        return (self.max_length,)
+
+    def to_json(self) -> dict[str, Json]:
+        """Returns what decides a row as plain data, the kind among it."""
+        return {
+            "kind": "text",
+            "decoder": self.decoder,
+            "tokenizer": self.tokenizer,
+            "max_length": self.max_length,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class BagPreprocess:
+    """How a text's bytes become counts of its words, hashed: float32 [D] on the host.
+
+    Attributes:
+      size: D, how many places words share.
+    """
+
+    size: int
+
+    takes: ClassVar[str] = "texts"
+    decoder: ClassVar[str] = UTF8
+    dtype: ClassVar[str] = "float32"
+    poolings: ClassVar[tuple[str, ...]] = ("none",)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """(D,) of every input."""
+        return (self.size,)
+
+    def to_json(self) -> dict[str, Json]:
+        """Returns the fields as plain data, the kind among them."""
+        return {"kind": "bag", "decoder": self.decoder, "size": self.size}
+
+
+Preprocess = ImagePreprocess | TextPreprocess | BagPreprocess
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +260,13 @@ def is_declared(spec: Mapping[str, Json]) -> bool:
     return isinstance(preprocess, Mapping) and preprocess.get("kind") == DECLARED
 
 
+def find_taken(spec: Mapping[str, Json]) -> str:
+    """Returns what a spec's rows are of: `"images"` or `"texts"`."""
+    preprocess = spec.get("preprocess")
+    kind = preprocess.get("kind") if isinstance(preprocess, Mapping) else None
+    return "texts" if kind in ("text", "bag") else "images"
+
+
 class Feature(NamedTuple):
     """A feature name taken apart: `stage3:avg` is output `stage3`, pooling `avg`."""
 
@@ -206,7 +283,7 @@ def parse_feature(name: str) -> Feature:
     """Takes a feature name apart.
 
     Raises:
-      BackboneError: The pooling is not one of `POOLINGS`.
+      BackboneError: The pooling is neither one of images nor one of texts.
 
     Example:
       >>> parse_feature("stage3:avg")
@@ -214,10 +291,11 @@ def parse_feature(name: str) -> Feature:
     """
     output, _, pooling = name.partition(":")
     pooling = pooling or "none"
-    if pooling not in POOLINGS:
+    if pooling not in POOLINGS + TOKEN_POOLINGS:
         raise BackboneError(
             f"Feature {name!r} asks for pooling {pooling!r}; known are "
-            f"{', '.join(POOLINGS)}. Write it as OUTPUT:POOLING."
+            f"{', '.join(POOLINGS)} of images, and {', '.join(TOKEN_POOLINGS)} of "
+            "texts. Write it as OUTPUT:POOLING."
         )
     return Feature(output, pooling)
 

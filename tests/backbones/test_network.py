@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from tl_pipeline.backbones.crops import gray_crop
-from tl_pipeline.backbones.network import compute_features, normalize
+from tl_pipeline.backbones.intake import normalize
+from tl_pipeline.backbones.network import compute_features
 from tl_pipeline.stages.backbones import load_backbone
 
 IMAGES = np.random.default_rng(3).integers(0, 256, (5, 16, 16, 1), dtype=np.uint8)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from tl_pipeline.backbones.network import network_shapes, normalize
+from tl_pipeline.backbones.intake import normalize
+from tl_pipeline.backbones.network import network_shapes
 from tl_pipeline.backbones.published import checkpoint_preprocess, find_checkpoint
 from tl_pipeline.backbones.registry import make_architecture
 from tl_pipeline.errors import BackboneError, WeightsError

@@ -8,7 +8,7 @@ from typing import Any
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.spec import ImagePreprocess, Preprocess
 
 # A tensor's name in a file (or several names), a parameter's dotted name here ("" for
 # tensors that are left out), and the transform between.
@@ -31,10 +31,11 @@ class Architecture:
     Attributes:
       name: The registry's name.
       settings: All settings, defaults filled in, plain data.
-      preprocess: How an image becomes the input, where the weights do not say.
+      preprocess: How an example becomes the input, where the weights do not say.
       classes: K of the published classifier; None where there is none.
       make_network: Makes the Flax module from K, or from None without a classifier.
-        Calling the module on [B, H, W, C] gives every output by name, in order.
+        Calling the module on [B, H, W, C], or on token ids [B, T], gives every output
+        by name, in order.
       key_rules: For each file layout it can be loaded from, where every parameter
         comes from, the classifier's included.
       preprocesses: How images become inputs for weights of a layout, where that is
@@ -48,11 +49,15 @@ class Architecture:
       first_kernel: The parameter whose last but one axis is the image's channels, of
         networks that have the setting `channels`.
       source: The digest of what a user's own network computes, else "".
+      tokenizer: Of text networks, whose files of a vocabulary come with the weights,
+        where no `tokenizer.json` does: a key of `weights.tokenizer_files.FAMILIES`.
+      facts: Of text networks, what a `config.json` beside the weights may say of the
+        architecture, and must not deny.
     """
 
     name: str
     settings: Mapping[str, Json]
-    preprocess: ImagePreprocess
+    preprocess: Preprocess
     classes: int | None
     make_network: Callable[[int | None], Any]
     key_rules: Mapping[str, Sequence[Rule]]
@@ -67,6 +72,14 @@ class Architecture:
     )
     first_kernel: str = ""
     source: str = ""
+    tokenizer: str = ""
+    facts: Mapping[str, Json] = dataclasses.field(default_factory=dict)
+
+    @property
+    def image_preprocess(self) -> ImagePreprocess:
+        """The preprocessing of a network that is known to take images."""
+        assert isinstance(self.preprocess, ImagePreprocess), self.name
+        return self.preprocess
 
     @property
     def what(self) -> str:

@@ -11,10 +11,18 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+# Of scores that count for nothing: exp of it is 0, and no sum with it overflows.
+HIDDEN = -1e30
+
 
 def gelu(x: jax.Array) -> jax.Array:
     """Returns x Φ(x), by the error function and not by its approximation with tanh."""
     return jax.nn.gelu(x, approximate=False)
+
+
+def gelu_tanh(x: jax.Array) -> jax.Array:
+    """Returns x Φ(x) by the approximation with tanh, with which GPT-2 was trained."""
+    return jax.nn.gelu(x, approximate=True)
 
 
 def quick_gelu(x: jax.Array) -> jax.Array:
@@ -71,7 +79,7 @@ class LayerScale(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Every token looks at every token, in several heads."""
+    """Every token looks at every token that it may, in several heads."""
 
     def __init__(self, features: int, *, heads: int):
         """Makes one product for queries, keys and values, and one for the result."""
@@ -79,14 +87,22 @@ class Attention(nnx.Module):
         self.qkv = Dense(features, 3 * features)
         self.out = Dense(features, features)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [B, T, D] to [B, T, D]."""
+    def __call__(self, x: jax.Array, bias: jax.Array | None = None) -> jax.Array:
+        """Maps [B, T, D] to [B, T, D].
+
+        Args:
+          x: The tokens.
+          bias: Is added to the scores, [B, heads, T, T] or what broadcasts to it: 0
+            where a token may look, `HIDDEN` where not.
+        """
         n, tokens, features = x.shape
         size = features // self.heads
         qkv = self.qkv(x).reshape(n, tokens, 3, self.heads, size)
         query, key, value = qkv.transpose(2, 0, 3, 1, 4)
         scores = (query * size**-0.5) @ key.swapaxes(-1, -2)
         scores = scores.astype(jnp.float32)
+        if bias is not None:
+            scores = scores + bias
         weights = jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
         # Divided after the product, which has fewer columns than there are tokens.
         total = jnp.sum(weights, axis=-1, keepdims=True)

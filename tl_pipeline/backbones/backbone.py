@@ -1,4 +1,4 @@
-"""What a backbone is to the stages: a named, weighted function of images."""
+"""What a backbone is to the stages: a named, weighted function of inputs."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -6,11 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from tl_pipeline.digest import Json
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.spec import Preprocess
 
-# [B, H, W, C] of `preprocess.dtype`, uint8 but where 16 bits are kept, -> float32
-# [B, ...] by canonical feature name. A result may be a
-# JAX array still being computed: np.asarray waits for it and fetches it.
+# Inputs of `preprocess.dtype`, images [B, H, W, C] or token ids [B, T], -> float32
+# [B, ...] by canonical feature name. A result may be a JAX array still being computed:
+# np.asarray waits for it and fetches it.
 Forward = Callable[[np.ndarray], Mapping[str, Any]]
 
 
@@ -29,7 +29,7 @@ class Backbone(Protocol):
         and `sha256` for files; `source_dataset` and `license`, None if unknown;
         `unwrapped`, the words taken off before the tensors' names, and `left_out`, how
         many tensors stood elsewhere, where there were any.
-      preprocess: How an image becomes the input.
+      preprocess: How an example becomes the input.
       compute_dtype: Of the forward pass.
       matmul_precision: JAX's name of the precision of matrix products.
       needs_accelerator: Whether the forward runs on JAX.
@@ -57,7 +57,7 @@ class Backbone(Protocol):
     def weights_origin(self) -> Mapping[str, Json]: ...  # noqa: D102
 
     @property
-    def preprocess(self) -> ImagePreprocess: ...  # noqa: D102
+    def preprocess(self) -> Preprocess: ...  # noqa: D102
 
     @property
     def compute_dtype(self) -> str: ...  # noqa: D102

@@ -8,11 +8,15 @@ import math
 from collections.abc import Mapping, Sequence
 
 from tl_pipeline.errors import BackboneError
-from tl_pipeline.spec import Feature, parse_feature
+from tl_pipeline.spec import POOLINGS, Feature, parse_feature
 
 
 def resolve_features(
-    names: Sequence[str], shapes: Mapping[str, tuple[int, ...]], *, backbone: str = ""
+    names: Sequence[str],
+    shapes: Mapping[str, tuple[int, ...]],
+    *,
+    backbone: str = "",
+    poolings: Sequence[str] = POOLINGS,
 ) -> list[Feature]:
     """Takes feature names apart and checks them against a backbone's outputs.
 
@@ -20,13 +24,14 @@ def resolve_features(
       names: As asked for: `"pool"`, `"block3:avg"`.
       shapes: From `Backbone.feature_shapes`.
       backbone: Its name, for messages.
+      poolings: Those of its kind of input, from `Backbone.preprocess`.
 
     Returns:
       The features in the order asked for, each once.
 
     Raises:
-      BackboneError: No names, an unknown output, or a pooling of an output that is a
-        vector already.
+      BackboneError: No names, an unknown output, a pooling of another kind of input,
+        or of an output that is a vector already.
     """
     features = [parse_feature(name) for name in names]
     if not features:
@@ -43,6 +48,12 @@ def resolve_features(
             f"{', '.join(shapes)}.{hint}"
         )
     for feature in features:
+        if feature.pooling not in poolings:
+            raise BackboneError(
+                f"Asked for feature {feature.name!r}: of {backbone or 'this backbone'} "
+                f"outputs are pooled by {', '.join(poolings)}. Ask for "
+                f"{feature.output}:{poolings[0]}, or another of these."
+            )
         feature_shape(feature, shapes)
     return list(dict.fromkeys(features))
 

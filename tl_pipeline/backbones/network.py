@@ -1,4 +1,4 @@
-"""A Flax network with its weights: uint8 images in, named features out.
+"""A Flax network with its weights: images or token ids in, named features out.
 
 The compiled function takes the weights as arguments, so that two sets of weights of
 one architecture share a compilation, and each batch shape is compiled once.
@@ -6,7 +6,7 @@ one architecture share a compilation, and each batch shape is compiled once.
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,6 +19,7 @@ from tl_pipeline.backbones.architecture import Architecture
 from tl_pipeline.backbones.backbone import Forward
 from tl_pipeline.backbones.computation import count_flops
 from tl_pipeline.backbones.features import resolve_features
+from tl_pipeline.backbones.intake import find_intake
 from tl_pipeline.backbones.layers import fold_batch_norms
 from tl_pipeline.backbones.parameters import (
     cast_floats,
@@ -30,9 +31,7 @@ from tl_pipeline.backbones.parameters import (
 from tl_pipeline.backbones.standardized import standardize_kernels
 from tl_pipeline.devices import Placement, share_batch
 from tl_pipeline.digest import Json
-from tl_pipeline.spec import Feature, ImagePreprocess
-
-_POOL: Mapping[str, Callable[..., jax.Array]] = {"avg": jnp.mean, "max": jnp.max}
+from tl_pipeline.spec import Feature, Preprocess
 
 
 class NetworkBackbone:
@@ -70,7 +69,7 @@ class NetworkBackbone:
         self.name = architecture.name
         self.settings = architecture.settings
         self.source = architecture.source
-        self.preprocess: ImagePreprocess = architecture.preprocess
+        self.preprocess: Preprocess = architecture.preprocess
         self.weights = weights
         self.weights_digest = array_digest(trunk)
         self.classifier_digest = array_digest(classifier) if classifier else None
@@ -92,7 +91,7 @@ class NetworkBackbone:
         return dict(self._shapes)
 
     def make_forward(self, features: Sequence[str]) -> Forward:
-        """Returns the compiled function of these features, on [B, H, W, C] integers.
+        """Returns the compiled function of these features, on inputs [B, ...].
 
         It returns before the device is done: fetch a batch after dispatching the next.
         All local devices share a batch whose rows can be dealt out evenly; see
@@ -101,14 +100,14 @@ class NetworkBackbone:
         Raises:
           BackboneError: A feature is unknown, or its pooling does not apply.
         """
-        wanted = tuple(resolve_features(features, self._shapes, backbone=self.name))
+        wanted = self._resolve(features)
 
-        def forward(images: np.ndarray) -> dict[str, jax.Array]:
-            placement = share_batch(len(images))
+        def forward(inputs: np.ndarray) -> dict[str, jax.Array]:
+            placement = share_batch(len(inputs))
             computed = compute_features(
                 self._graph,
                 self._weights_on(placement),
-                placement.split(images),
+                placement.split(inputs),
                 features=wanted,
                 preprocess=self.preprocess,
                 compute_dtype=self.compute_dtype,
@@ -124,9 +123,9 @@ class NetworkBackbone:
 
         By the compiler's own account, which not every platform gives: None there.
         """
-        wanted = tuple(resolve_features(features, self._shapes, backbone=self.name))
+        wanted = self._resolve(features)
         placement = share_batch(batch_size)
-        images = jax.ShapeDtypeStruct(
+        inputs = jax.ShapeDtypeStruct(
             (batch_size, *self.preprocess.input_shape),
             self.preprocess.dtype,
             sharding=placement.sharding(),
@@ -134,7 +133,7 @@ class NetworkBackbone:
         compiled = compute_features.lower(
             self._graph,
             self._weights_on(placement),
-            images,
+            inputs,
             features=wanted,
             preprocess=self.preprocess,
             compute_dtype=self.compute_dtype,
@@ -147,6 +146,14 @@ class NetworkBackbone:
             found.argument_size_in_bytes
             + found.output_size_in_bytes
             + found.temp_size_in_bytes
+        )
+
+    def _resolve(self, features: Sequence[str]) -> tuple[Feature, ...]:
+        poolings = self.preprocess.poolings
+        return tuple(
+            resolve_features(
+                features, self._shapes, backbone=self.name, poolings=poolings
+            )
         )
 
     def _weights_on(self, placement: Placement) -> Any:
@@ -165,47 +172,36 @@ class NetworkBackbone:
 def compute_features(
     graph: Any,
     state: Any,
-    images: jax.Array,
+    inputs: jax.Array,
     *,
     features: tuple[Feature, ...],
-    preprocess: ImagePreprocess,
+    preprocess: Preprocess,
     compute_dtype: str,
     precision: str,
 ) -> dict[str, jax.Array]:
-    """Normalizes, runs the network, pools; outputs not asked for cost nothing.
+    """Takes inputs in, runs the network, pools; outputs not asked for cost nothing.
 
     Args:
       graph: The network's structure, from `nnx.split`.
       state: Its weights.
-      images: [B, H, W, C] uint8.
+      inputs: [B, ...] of the preprocessing's dtype.
       features: What to return.
-      preprocess: For scale, mean and std.
-      compute_dtype: Of the network; normalization and pooling are in float32.
+      preprocess: What made the inputs.
+      compute_dtype: Of the network; what is before and after it is in float32.
       precision: Of matrix products.
 
     Returns:
       float32 by canonical feature name.
     """
+    intake = find_intake(preprocess)
     with jax.default_matmul_precision(precision):
         network = nnx.merge(graph, state)
-        outputs = network(normalize(images, preprocess).astype(compute_dtype))
+        outputs = network(intake.take(inputs, preprocess, compute_dtype))
+    wide = {f.output: outputs[f.output].astype(jnp.float32) for f in features}
     return {
-        feature.name: pool_output(
-            outputs[feature.output].astype(jnp.float32), feature.pooling
-        )
-        for feature in features
+        f.name: intake.pool(wide[f.output], f.pooling, inputs, preprocess)
+        for f in features
     }
-
-
-def normalize(images: jax.Array, preprocess: ImagePreprocess) -> jax.Array:
-    """Returns (images * scale - mean) / std, uint8 [B, H, W, C] to float32.
-
-    Of uint16, the values are divided by 257 before, so that 65,535 is 255.
-    """
-    mean = jnp.asarray(preprocess.mean, jnp.float32).reshape(1, 1, 1, -1)
-    std = jnp.asarray(preprocess.std, jnp.float32).reshape(1, 1, 1, -1)
-    scale = preprocess.scale / (257 if images.dtype == jnp.uint16 else 1)
-    return (images.astype(jnp.float32) * scale - mean) / std
 
 
 def network_shapes(
@@ -249,33 +245,25 @@ def outline_network(architecture: Architecture) -> Outline:
 
 
 def _output_shapes(
-    network: nnx.Module, preprocess: ImagePreprocess
+    network: nnx.Module, preprocess: Preprocess
 ) -> dict[str, tuple[int, ...]]:
     return _trace(network, preprocess)[1]
 
 
 def _trace(
-    network: nnx.Module, preprocess: ImagePreprocess
+    network: nnx.Module, preprocess: Preprocess
 ) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """Returns the program of one example, and the shapes of its outputs."""
     graph, state = nnx.split(network)
-    images = jax.ShapeDtypeStruct((1, *preprocess.input_shape), jnp.float32)
+    dtype = find_intake(preprocess).dtype
+    inputs = jax.ShapeDtypeStruct((1, *preprocess.input_shape), dtype)
     # As pairs: a dictionary comes back with its keys sorted, and the order matters.
     names: list[str] = []
 
-    def run(state: Any, images: jax.Array) -> list[jax.Array]:
-        outputs = nnx.merge(graph, state)(images)  # pyright: ignore[reportCallIssue]
+    def run(state: Any, inputs: jax.Array) -> list[jax.Array]:
+        outputs = nnx.merge(graph, state)(inputs)  # pyright: ignore[reportCallIssue]
         names[:] = outputs
         return list(outputs.values())
 
-    jaxpr, shapes = jax.make_jaxpr(run, return_shape=True)(state, images)
+    jaxpr, shapes = jax.make_jaxpr(run, return_shape=True)(state, inputs)
     return jaxpr, {name: x.shape[1:] for name, x in zip(names, shapes, strict=True)}
-
-
-def pool_output(x: jax.Array, pooling: str) -> jax.Array:
-    """Pools [B, ..., D] over all axes but the first and the last."""
-    if pooling == "none":
-        return x
-    if pooling == "flatten":
-        return x.reshape(len(x), -1)
-    return _POOL[pooling](x, axis=tuple(range(1, x.ndim - 1)))

@@ -11,6 +11,7 @@ from flax import nnx
 from tl_pipeline.backbones.architecture import CLASSIFIER_PREFIX
 
 _T = TypeVar("_T")
+EMBEDDING_STD = 0.02  # with which BERT and GPT-2 begin
 
 
 def parameter_shapes(network: nnx.Module) -> dict[str, tuple[int, ...]]:
@@ -55,9 +56,9 @@ def random_parameters(
 ) -> dict[str, np.ndarray]:
     """Returns an untrained network's parameters, the same ones on every machine.
 
-    Kernels are He-normal, each from a stream of its own, seeded by seed and name, so
-    that a parameter does not depend on which others there are; a BatchNorm is the
-    identity, and biases are zero.
+    Kernels are He-normal and tables of embeddings normal, each from a stream of its
+    own, seeded by seed and name, so that a parameter does not depend on which others
+    there are; a BatchNorm is the identity, and biases are zero.
 
     Args:
       shapes: By dotted name, from `parameter_shapes`.
@@ -101,12 +102,14 @@ def _draw(name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     leaf = name.rpartition(".")[2]
     if leaf in ("scale", "var"):
         return np.ones(shape, np.float32)
-    if leaf != "kernel":
+    if leaf not in ("kernel", "embedding"):
         return np.zeros(shape, np.float32)
     key = hashlib.sha256(name.encode()).digest()[:8]
     # The Mersenne Twister's streams are frozen by NumPy's policy; Generator's are not.
     words = [*np.frombuffer(key, ">u4").tolist(), seed % 2**32, seed >> 32]
     rng = np.random.RandomState(words)
+    if leaf == "embedding":
+        return (rng.standard_normal(shape) * EMBEDDING_STD).astype(np.float32)
     fan_in = int(np.prod(shape[:-1]))
     return (rng.standard_normal(shape) * np.sqrt(2 / fan_in)).astype(np.float32)
 

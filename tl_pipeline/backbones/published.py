@@ -101,7 +101,7 @@ def find_checkpoint(
 def describe_checkpoint(
     architecture: Architecture, checkpoint: Mapping[str, Json]
 ) -> dict[str, Json]:
-    """Returns a checkpoint's facts, and how it wants images to be prepared."""
+    """Returns a checkpoint's facts, and how it wants inputs to be prepared."""
     hub, suffix = str(checkpoint.get("hub", "")), Path(str(checkpoint["file"])).suffix
     if hub:
         layout = "timm" if hub.startswith("timm/") else "transformers"
@@ -109,8 +109,9 @@ def describe_checkpoint(
         layout = {".h5": "keras-h5", ".npz": "google-npz"}.get(suffix, "torchvision")
     usual = architecture.preprocesses.get(layout, architecture.preprocess)
     facts = {key: checkpoint[key] for key in checkpoint if key not in _OF_INPUTS}
-    preprocess = checkpoint_preprocess(checkpoint, usual)
-    return {**facts, "preprocess": preprocess.to_json()}
+    if isinstance(usual, ImagePreprocess):
+        usual = checkpoint_preprocess(checkpoint, usual)
+    return {**facts, "preprocess": usual.to_json()}
 
 
 def list_checkpoints(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tl_pipeline.backbones.architecture import Architecture
+from tl_pipeline.backbones.bag_of_words import BagOfWordsBackbone, make_bag_of_words
 from tl_pipeline.backbones.own import is_own
 from tl_pipeline.backbones.pixels import PixelsBackbone, make_pixels
 from tl_pipeline.backbones.published import describe_checkpoint
@@ -15,6 +16,15 @@ from tl_pipeline.errors import BackboneError
 # The names that each family's module makes, by make_architecture(name, settings).
 _FAMILIES = {
     "alexnet": ("alexnet",),
+    "bert": ("bert_base", "bert_large", "minilm_l6", "minilm_l12"),
+    "clip_text": (
+        "clip_text_base_patch32",
+        "clip_text_base_patch16",
+        "clip_text_large_patch14",
+    ),
+    "distilbert": ("distilbert_base",),
+    "gpt2": ("gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl", "distilgpt2"),
+    "roberta": ("roberta_base", "roberta_large", "distilroberta_base"),
     "bit": ("bit_r50x1", "bit_r101x1"),
     "clip": ("clip_base_patch32", "clip_base_patch16", "clip_large_patch14"),
     "convnext": ("convnext_tiny", "convnext_small", "convnext_base"),
@@ -85,7 +95,7 @@ _MODULES = {
     for name in names
 }
 # These have no weights to load, and need no JAX.
-_WEIGHTLESS = {"pixels": make_pixels}
+_WEIGHTLESS = {"bag_of_words": make_bag_of_words, "pixels": make_pixels}
 
 
 def list_backbones() -> tuple[str, ...]:
@@ -105,7 +115,7 @@ def is_weightless(name: str) -> bool:
 
 def make_weightless(
     name: str, *, settings: Mapping[str, Json] | None = None
-) -> PixelsBackbone:
+) -> PixelsBackbone | BagOfWordsBackbone:
     """Returns a backbone without weights, ready to run.
 
     Raises:
@@ -137,8 +147,9 @@ def summarize_backbone(name: str) -> dict[str, Any]:
     """Returns what is known of a backbone without tracing it, which takes a second.
 
     Returns:
-      `name`, `input_shape`, `layouts` of files that it is loaded from, beside this
-      package's own, and `checkpoints`, how many published weights are known.
+      `name`, `takes` (`"images"` or `"texts"`), `input_shape`, `layouts` of files that
+      it is loaded from, beside this package's own, and `checkpoints`, how many
+      published weights are known.
 
     Raises:
       BackboneError: There is no such backbone.
@@ -147,6 +158,7 @@ def summarize_backbone(name: str) -> dict[str, Any]:
     weighted = isinstance(backbone, Architecture)
     return {
         "name": name,
+        "takes": backbone.preprocess.takes,
         "input_shape": list(backbone.preprocess.input_shape),
         "layouts": list(backbone.key_rules) if weighted else [],
         "checkpoints": len(backbone.checkpoints) if weighted else 0,
@@ -161,8 +173,8 @@ def describe_backbone(
     Returns:
       `name`, `settings`, `features` (name to shape, in order, `logits` as with the
       published classifier), `parameters` (the trunk's), `classifier_parameters`,
-      `flops` (of one example, a multiply-add is 2), `input_shape`, `preprocess` and
-      `checkpoints`.
+      `flops` (of one example, of a text the longest, a multiply-add is 2), `takes`,
+      `input_shape`, `preprocess` and `checkpoints`.
 
     Raises:
       BackboneError: There is no such backbone, or a setting is wrong.
@@ -175,7 +187,7 @@ def describe_backbone(
         backbone = make_weightless(name, settings=settings)
     else:
         backbone = make_architecture(name, settings=settings)
-    if isinstance(backbone, PixelsBackbone):
+    if not isinstance(backbone, Architecture):
         outline = None
         shapes, checkpoints = backbone.feature_shapes(), []
     else:
@@ -191,6 +203,7 @@ def describe_backbone(
         "parameters": outline.parameters if outline else 0,
         "classifier_parameters": outline.classifier_parameters if outline else 0,
         "flops": outline.flops if outline else 0,
+        "takes": backbone.preprocess.takes,
         "input_shape": list(backbone.preprocess.input_shape),
         "preprocess": backbone.preprocess.to_json(),
         "checkpoints": checkpoints,

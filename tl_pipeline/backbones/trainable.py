@@ -15,7 +15,7 @@ from flax import nnx
 
 from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS, Architecture
 from tl_pipeline.backbones.features import resolve_features
-from tl_pipeline.backbones.network import normalize, pool_output
+from tl_pipeline.backbones.intake import normalize, pool_output
 from tl_pipeline.backbones.parameters import (
     make_abstract,
     network_states,
@@ -89,7 +89,7 @@ class TrainableNetwork:
 
     def prepare(self, images: jax.Array) -> jax.Array:
         """Returns the network's input of pixels from 0 to 255: [B, H, W, C] float32."""
-        return normalize(images, self.architecture.preprocess)
+        return normalize(images, self.architecture.image_preprocess)
 
     def make_apply(
         self, features: Sequence[str], *, cut: str | None = None, remat: bool = False

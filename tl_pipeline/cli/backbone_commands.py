@@ -16,6 +16,7 @@ def ls(*, as_json: AsJson = False) -> None:
     table = [
         {
             "name": row["name"],
+            "takes": row["takes"],
             "input": "x".join(map(str, row["input_shape"])),
             "files": ", ".join(row["layouts"]),
             "published": row["checkpoints"],
@@ -42,7 +43,8 @@ def show(name: str, *, as_json: AsJson = False) -> None:
     console.say(
         f"{facts['name']}: {facts['parameters']:,} parameters"
         + (f", and {of_top:,} of its published classifier" if of_top else ""),
-        f"work of one image of {'x'.join(map(str, facts['input_shape']))}: "
+        f"work of one {facts['takes'][:-1]} of "
+        f"{'x'.join(map(str, facts['input_shape']))}: "
         f"{facts['flops'] / 1e9:.3g} GFLOPs, a multiply-add counted as 2",
         "",
     )
@@ -51,9 +53,14 @@ def show(name: str, *, as_json: AsJson = False) -> None:
         for feature, shape in facts["features"].items()
     ]
     console.say(format_table(table), "")
+    # A network of texts takes tokens that the weights bring.
+    brings = facts["preprocess"].get("kind") == "text"
     console.say(
         "input, where the weights say nothing else:",
-        f"  {describe_preprocess(facts['preprocess'])}",
+        f"  texts of at most {facts['input_shape'][0]:,} tokens, by the tokenizer that "
+        "lies beside the weights"
+        if brings
+        else f"  {describe_preprocess(facts['preprocess'])}",
     )
     for checkpoint in facts["checkpoints"]:
         console.say("", f"weights: {checkpoint['name']}")
@@ -61,7 +68,8 @@ def show(name: str, *, as_json: AsJson = False) -> None:
             k: v for k, v in checkpoint.items() if k not in ("name", "preprocess")
         }
         console.say(*(f"  {key}: {value}" for key, value in others.items()))
-        console.say(f"  input: {describe_preprocess(checkpoint['preprocess'])}")
+        if not brings:
+            console.say(f"  input: {describe_preprocess(checkpoint['preprocess'])}")
     console.result(facts)
 
 

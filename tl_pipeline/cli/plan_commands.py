@@ -21,6 +21,7 @@ def plan(
     dataset: str | None = None,
     exclude: Names = None,
     path_column: str | None = None,
+    text_column: str | None = None,
     target_column: Names = None,
     split_column: str | None = None,
     group_column: str | None = None,
@@ -48,11 +49,12 @@ def plan(
       config: The pipeline.toml; default, without --data: pipeline.toml.
       data: A folder, a table, arrays, or a built-in such as builtin:digits.
       backbone: A name from `backbone ls`.
-      weights: A file, pretrained, or random:SEED.
+      weights: A file or folder, pretrained, or random:SEED.
       features: Outputs to cache: pool, stage3:avg, logits, ...
       dataset: The dataset's name; default: the folder's.
       exclude: Patterns of ids to leave out.
-      path_column: As of `extract`, like the six that follow.
+      path_column: As of `extract`, like the seven that follow.
+      text_column: A table's column of texts.
       target_column: A table's column of targets.
       split_column: Its column of train, val, test.
       group_column: Its column of groups, which are split as one.
@@ -82,6 +84,7 @@ def plan(
             "val_size": val_size,
             "test_size": test_size,
             "path": path_column,
+            "text": text_column,
             "target": one_or_several(target_column),
             "split": split_column,
             "group": group_column,

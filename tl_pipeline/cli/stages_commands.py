@@ -23,6 +23,7 @@ def extract(
     dataset: str | None = None,
     exclude: Names = None,
     path_column: str | None = None,
+    text_column: str | None = None,
     target_column: Names = None,
     split_column: str | None = None,
     group_column: str | None = None,
@@ -50,12 +51,14 @@ def extract(
       data: A folder, a table (.csv, .parquet, .jsonl), arrays (.npz, .h5), or a
         built-in such as builtin:digits.
       backbone: A name from `backbone ls`, or package.module:factory.
-      weights: A file, pretrained, or random:SEED.
-      features: Outputs to cache: pool, stage3:avg, logits, ...
+      weights: A file or folder, pretrained, or random:SEED.
+      features: Outputs to cache: pool, stage3:avg, logits, ...; of texts sentence,
+        layer6:mean, ...
       dataset: The dataset's name; default: the folder's.
       exclude: Patterns of ids to leave out.
       path_column: A table's column of image files, or the array of images; default:
         path, image or file; images or image.
+      text_column: A table's column of texts; default: text, sentence or question.
       target_column: Likewise of targets; default: target or label. Several make one
         head of several labels or numbers.
       split_column: Likewise of train, val, test; default: split.
@@ -90,6 +93,7 @@ def extract(
             "val_size": val_size,
             "test_size": test_size,
             "path": path_column,
+            "text": text_column,
             "target": one_or_several(target_column),
             "split": split_column,
             "group": group_column,
@@ -182,7 +186,7 @@ def train(
     max_failures: float | None = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train heads on cached features: no backbone, no image opened.
+    """Train heads on cached features: no backbone, no input opened.
 
     Args:
       store: The store's folder.

@@ -89,7 +89,7 @@ def _list_digits(
 
     ordered = sorted(items, key=lambda item: item.id)
     read = functools.partial(_read_digit, make=make)
-    return Dataset(name, f"builtin:{name}", tuple(ordered), reader=read)
+    return Dataset(name, f"builtin:{name}", tuple(ordered), holds="images", reader=read)
 
 
 def _read_digit(item: Item, *, make: Callable[[int], np.ndarray]) -> bytes:

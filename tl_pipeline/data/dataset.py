@@ -60,6 +60,7 @@ class Dataset:
       carve_val: Whether the data names train and test but no validation, which is then
         carved from train.
       column_names: Further columns that its items have.
+      holds: `"images"` or `"texts"`, or `""` for files of any kind.
       reader: Returns the bytes of an item, or raises `OSError`; it can be pickled.
     """
 
@@ -69,6 +70,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     carve_val: bool = False
     column_names: tuple[str, ...] = ()
+    holds: str = ""
     reader: Callable[[Item], bytes] = dataclasses.field(
         default=read_file, repr=False, compare=False
     )

@@ -5,12 +5,12 @@
     photos/...                           unlabeled
 
 Hidden files are ignored; every other file in a class folder, at any depth, is an
-example, also one that turns out to be no image: what cannot be used must show.
+example, also one that turns out to be no image or text: what cannot be used must show.
 """
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,8 @@ class Listing(NamedTuple):
       carve_val: Whether validation is to be carved from train.
       sample: An id, to show what ids look like.
       column_names: Further columns that the items have.
+      holds: As `Dataset.holds`.
+      reader: As `Dataset.reader`; None for whole files.
     """
 
     items: tuple[Item, ...]
@@ -46,6 +48,8 @@ class Listing(NamedTuple):
     carve_val: bool
     sample: str
     column_names: tuple[str, ...] = ()
+    holds: str = ""
+    reader: Callable[[Item], bytes] | None = None
 
 
 def scan_folder(root: Path, exclusion: Exclusion) -> Listing:

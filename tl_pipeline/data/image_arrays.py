@@ -45,7 +45,7 @@ def list_arrays(
     *,
     targets: Sequence[str] = (),
     keep: Sequence[str] = (),
-) -> tuple[Listing, Callable[[Item], bytes]]:
+) -> Listing:
     """Lists the images of a file of arrays.
 
     Args:
@@ -56,7 +56,7 @@ def list_arrays(
       keep: Further arrays to keep.
 
     Returns:
-      The listing, and what reads an item's bytes: one row, as a `.npy` file.
+      The listing; an item's bytes are one row, as a `.npy` file.
 
     Raises:
       ConfigError: `names` names a role that there is not.
@@ -129,8 +129,15 @@ def list_arrays(
         notes.append("No targets: all examples are unlabeled.")
     notes += [*settled.notes, *note_splits(items)]
     sample = items[0].id if items else ""
-    listing = Listing(tuple(items), tuple(notes), settled.carve_val, sample, further)
-    return listing, RowReader(path, images, stamp, read_row)
+    return Listing(
+        tuple(items),
+        tuple(notes),
+        settled.carve_val,
+        sample,
+        further,
+        holds="images",
+        reader=RowReader(path, images, stamp, read_row),
+    )
 
 
 def _member(images: str, row: int) -> str:

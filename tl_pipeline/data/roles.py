@@ -1,7 +1,8 @@
 """Which column of a table, or array of a file, plays which role.
 
-The roles are `path`, `target`, `split`, `group` and `id`. Each has conventional names,
-and may be given another; then only that one is looked for.
+The roles are `path`, or of a table of texts `text`, `target`, `split`, `group` and
+`id`. Each has conventional names, and may be given another; then only that one is
+looked for.
 """
 
 import difflib
@@ -15,6 +16,7 @@ Names = Mapping[str, Sequence[str]]
 
 TABLE_NAMES: Names = {
     "path": ("path", "image", "file"),
+    "text": ("text", "sentence", "question"),
     "target": ("target", "label"),
     "split": ("split",),
     "group": ("group",),
@@ -66,6 +68,30 @@ def join_targets(columns: Sequence[Sequence[str | None]]) -> list[str | None]:
     ]
 
 
+def find_content(
+    found: Sequence[str], asked: Mapping[str, str], problems: Problems
+) -> str:
+    """Returns the role of what a table's examples are: `path` or `text`.
+
+    Where nothing is asked for, files come first: a caption may stand beside an image.
+
+    Args:
+      found: The columns that the table has.
+      asked: The names given by the user, by role.
+      problems: Is told where both are asked for.
+    """
+    both = [role for role in ("path", "text") if role in asked]
+    if len(both) > 1:
+        problems.add_sentence(
+            f"its examples cannot be both the files of {show(asked['path'])} and the "
+            f"texts of {show(asked['text'])}: name one of them"
+        )
+    if both:
+        return both[0]
+    there = {role: set(found) & set(TABLE_NAMES[role]) for role in ("path", "text")}
+    return "text" if there["text"] and not there["path"] else "path"
+
+
 def find_roles(
     found: Sequence[str],
     asked: Mapping[str, str],
@@ -73,6 +99,7 @@ def find_roles(
     known: Names,
     kind: str,
     problems: Problems,
+    needed: str = "path",
 ) -> dict[str, str]:
     """Returns the name of the column or array that plays each role it can.
 
@@ -82,6 +109,7 @@ def find_roles(
       known: Conventional names by role.
       kind: `"column"` or `"array"`.
       problems: Is told of every role that cannot be settled.
+      needed: The role without which there are no examples.
 
     Raises:
       ConfigError: There is no such role.
@@ -109,7 +137,7 @@ def find_roles(
             )
         elif there:
             roles[role] = there[0]
-        elif role in asked or role == "path":
+        elif role in asked or role == needed:
             problems.add_sentence(_say_missing(role, wanted, found, kind))
     return roles
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from tl_pipeline.data.builtin import BUILTINS
 from tl_pipeline.data.dataset import Dataset as Dataset
 from tl_pipeline.data.dataset import Item as Item
+from tl_pipeline.data.dataset import read_file
 from tl_pipeline.data.exclusion import Exclusion
 from tl_pipeline.data.folders import scan_folder
 from tl_pipeline.errors import DatasetError
@@ -35,14 +36,14 @@ def load_dataset(
     Args:
       source: A folder of class folders; a folder of `train`, `val` and `test` folders
         with class folders; a folder of files without labels; a table of image files
-        (`.csv`, `.parquet`, `.jsonl`); images in a file of arrays (`.npz`, `.h5`); or
-        `builtin:NAME`.
+        or of texts (`.csv`, `.parquet`, `.jsonl`); images in a file of arrays (`.npz`,
+        `.h5`); or `builtin:NAME`.
       name: What stores and reports call it; by default the folder's, file's or
         built-in's name.
       exclude: Shell patterns of ids to leave out; `*` also crosses `/`.
       columns: Of a table or arrays, which column or array is the `path` (of arrays:
-        the images), `target`, `split`, `group` and `id`, where it has another than the
-        conventional name.
+        the images), `text`, `target`, `split`, `group` and `id`, where it has another
+        than the conventional name.
       targets: Of a table or arrays, the columns of the targets where they are several.
       keep: Of a table or arrays, further columns to keep: weights, what slices are by.
 
@@ -109,7 +110,6 @@ def _load_tabular(
 ) -> tuple[Dataset, str]:
     """Loads a table or arrays, and a sample of its ids."""
     path = Path(os.path.abspath(Path(text).expanduser()))
-    options = {}
     further = {"targets": targets, "keep": keep}
     # Their libraries take a tenth of a second to load, which folders need not wait for.
     if path.suffix.lower() in TABLES:
@@ -119,7 +119,7 @@ def _load_tabular(
     else:
         from tl_pipeline.data.image_arrays import list_arrays
 
-        listing, options["reader"] = list_arrays(path, exclusion, columns, **further)
+        listing = list_arrays(path, exclusion, columns, **further)
     dataset = Dataset(
         name=unicodedata.normalize("NFC", path.stem),
         source=text,
@@ -127,7 +127,8 @@ def _load_tabular(
         notes=listing.notes,
         carve_val=listing.carve_val,
         column_names=listing.column_names,
-        **options,
+        holds=listing.holds,
+        reader=listing.reader or read_file,
     )
     return dataset, listing.sample
 

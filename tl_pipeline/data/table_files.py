@@ -50,10 +50,12 @@ class Columns(NamedTuple):
     Attributes:
       n_rows: N.
       texts: N texts by column, None where a value is missing.
+      raw: N texts by column as the bytes that they are, None where one is missing.
     """
 
     n_rows: int
     texts: Mapping[str, Sequence[str | None]]
+    raw: Mapping[str, Sequence[bytes | None]] = {}
 
 
 def open_table(path: Path) -> TableFile:
@@ -73,6 +75,7 @@ def read_columns(
     problems: Problems,
     *,
     fractions: Collection[str] = (),
+    raw: Sequence[str] = (),
 ) -> Columns:
     """Reads some of a table's columns as text.
 
@@ -82,17 +85,22 @@ def read_columns(
       problems: Is told of every value that is no text and no number as it may be.
       fractions: Columns that may hold fractions, the shortest text that gives the same
         float; others hold whole numbers only.
+      raw: Further columns, whose texts are taken as they are, of whatever length.
 
     Raises:
       UnreadableTable: The table is damaged.
     """
     with _damage():
-        read = table.read(names)
+        read = table.read(list(dict.fromkeys((*names, *raw))))
         texts = {
             name: _read_texts(read.column(name), name, problems, name in fractions)
             for name in names
         }
-        return Columns(read.num_rows, texts)
+        return Columns(
+            read.num_rows,
+            texts,
+            {name: _read_raw(read.column(name), name, problems) for name in raw},
+        )
 
 
 @contextlib.contextmanager
@@ -252,6 +260,24 @@ def _read_texts(
         f"the column {name!r} holds {str(kind)[:100]}; needed is text or whole numbers"
     )
     return [None] * len(column)
+
+
+def _read_raw(
+    column: pa.ChunkedArray, name: str, problems: Problems
+) -> list[bytes | None]:
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        column.validate(full=True)
+        column = column.cast(kind.value_type)
+        kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        large = pa.types.is_large_string(kind)
+        column = column.cast(pa.large_binary() if large else pa.binary())
+        kind = column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return list(_values(column))
+    texts = _read_texts(column, name, problems, True)
+    return [None if text is None else text.encode() for text in texts]
 
 
 def _decode(

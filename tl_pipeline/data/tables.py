@@ -1,9 +1,9 @@
-"""Tables of examples: a row names an image file, and its target, split, group and id.
+"""Tables of examples: a row names a file, or holds a text, and its target and so on.
 
 A path is relative to the table's folder, or absolute; it may lead upwards. Every file
 that is named must exist: a table is written on purpose, so a missing file is a mistake
 in it. The id is the path unless a column gives another, so that one file may stand
-under several ids.
+under several ids. The id of a text is its place in the table, from 00000000.
 """
 
 import os
@@ -17,13 +17,21 @@ from tl_pipeline.data.exclusion import Exclusion
 from tl_pipeline.data.folders import Listing, note_splits
 from tl_pipeline.data.labels import Labels, check_ids, normalize_id, settle_splits
 from tl_pipeline.data.problems import Problems
-from tl_pipeline.data.roles import TABLE_NAMES, find_kept, find_roles, join_targets
+from tl_pipeline.data.roles import (
+    TABLE_NAMES,
+    find_content,
+    find_kept,
+    find_roles,
+    join_targets,
+)
+from tl_pipeline.data.stat_cache import stamp_file
 from tl_pipeline.data.table_files import (
     Columns,
     UnreadableTable,
     open_table,
     read_columns,
 )
+from tl_pipeline.data.text_column import TextReader, name_member
 from tl_pipeline.errors import DatasetError, shorten
 
 _DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -57,9 +65,18 @@ def list_table(
     """
     problems = Problems(f"Table {path}")
     try:
+        stamp = stamp_file(path)
         table = open_table(path)
+        content = find_content(table.names, columns, problems)
+        other = "path" if content == "text" else "text"
+        known = {role: names for role, names in TABLE_NAMES.items() if role != other}
         roles = find_roles(
-            table.names, columns, known=TABLE_NAMES, kind="column", problems=problems
+            table.names,
+            {role: name for role, name in columns.items() if role != other},
+            known=known,
+            kind="column",
+            problems=problems,
+            needed=content,
         )
         if targets:
             roles.pop("target", None)
@@ -69,14 +86,17 @@ def list_table(
             _suspect_delimiter(table.names[0], problems)
         problems.check(
             advice="The first line of a .csv names its columns. Rename the columns, or "
-            "name them by `[data] path`, `target`, ... or --path-column, ..."
+            "name them by `[data] path`, `text`, `target`, ... or --path-column, ..."
         )
         fractions = {*kept, roles.get("target", "")}
+        raw = [roles["text"]] if content == "text" else []
+        texted = [name for role, name in roles.items() if role != "text"]
         read = read_columns(
             table,
-            list(dict.fromkeys((*roles.values(), *kept))),
+            list(dict.fromkeys((*texted, *kept))),
             problems,
             fractions=fractions,
+            raw=raw,
         )
     except (UnreadableTable, OSError) as error:
         raise DatasetError(
@@ -91,11 +111,12 @@ def list_table(
         roles["target"] = ", ".join(targets)
         texts[roles["target"]] = join_targets([texts[name] for name in targets])
     labels, paths = _make_labels(
-        Columns(read.n_rows, texts), roles, exclusion, problems
+        Columns(read.n_rows, texts), roles, path, exclusion, problems
     )
     check_ids(labels, problems)
     settled = settle_splits(labels, problems)
-    _check_files(labels, paths, path.parent, problems)
+    if content == "path":
+        _check_files(labels, paths, path.parent, problems)
     problems.check(advice=_ADVICE)
     rows = zip(
         labels.rows,
@@ -110,7 +131,7 @@ def list_table(
         Item(
             id_,
             os.path.join(path.parent, named),
-            "",
+            name_member(roles["text"], row) if raw else "",
             target,
             split,
             group,
@@ -128,7 +149,15 @@ def list_table(
         notes.append("No target column: all examples are unlabeled.")
     sample = items[0].id if items else ""
     notes += [*settled.notes, *note_splits(items)]
-    return Listing(tuple(items), tuple(notes), settled.carve_val, sample, kept)
+    return Listing(
+        tuple(items),
+        tuple(notes),
+        settled.carve_val,
+        sample,
+        kept,
+        holds="texts" if raw else "",
+        reader=TextReader(path, raw[0], stamp, read.raw[raw[0]]) if raw else None,
+    )
 
 
 def _suspect_delimiter(name: str, problems: Problems) -> None:
@@ -143,12 +172,21 @@ def _suspect_delimiter(name: str, problems: Problems) -> None:
 def _make_labels(
     read: Columns,
     roles: Mapping[str, str],
+    table: Path,
     exclusion: Exclusion,
     problems: Problems,
 ) -> tuple[Labels, list[str | None]]:
-    """Returns the rows that are not excluded, and the path that each names."""
+    """Returns the rows that are not excluded, and the path that each names.
+
+    The path of a text is the table's own.
+    """
     empty = [None] * read.n_rows
     of = {role: read.texts.get(roles.get(role, ""), empty) for role in TABLE_NAMES}
+    if "text" in roles:
+        of["path"] = [table.name] * read.n_rows
+        if "id" not in roles:
+            of["id"] = [f"{row:08d}" for row in range(read.n_rows)]
+            roles = {**roles, "id": ""}
     kept: list[tuple] = []
     paths: list[str | None] = []
     for i, path in enumerate(of["path"]):

@@ -117,6 +117,7 @@ async function load(box, row) {
   try {
     const answer = await fetch(`thumbnail/${row}`);
     if (!answer.ok) { box.replaceChildren(make("div", await answer.text(), "gone")); return; }
+    if (answer.headers.get("Content-Type").startsWith("text/")) { box.replaceChildren(make("div", await answer.text(), "text")); return; }
     const image = make("img", undefined, "picture");
     image.alt = ""; image.src = URL.createObjectURL(await answer.blob());
     image.onload = () => { URL.revokeObjectURL(image.src); image.classList.toggle("large", image.naturalHeight > 64); };

@@ -71,7 +71,7 @@ def _sentence(plan: Mapping[str, Any]) -> str:
         )
         took = (
             f"about {format_duration(plan['seconds'])} "
-            f"({rate['images_a_second']:,.0f} images/s, {source})"
+            f"({rate['images_a_second']:,.0f} {plan['takes']}/s, {source})"
         )
     beside = f" and {count(views, 'augmented view')}" if views else ""
     return (

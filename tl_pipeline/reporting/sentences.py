@@ -107,7 +107,7 @@ def describe_seeds(seeds: Mapping[str, Any]) -> str:
 
 
 def describe_preprocess(preprocess: Mapping[str, Any]) -> str:
-    """Says how images are prepared; takes `ImagePreprocess.to_json()`.
+    """Says how inputs are prepared; takes `to_json()` of a preprocessing.
 
     Example:
       >>> describe_preprocess({"color": "rgb", "resize": "short", "resize_size": 256,
@@ -116,6 +116,13 @@ def describe_preprocess(preprocess: Mapping[str, Any]) -> str:
       'rgb, shorter side to 256 (bilinear), center 224x224; \
 (x / 255 - [0.5, 0.5, 0.5]) / [0.5, 0.5, 0.5]'
     """
+    if preprocess.get("kind") == "bag":
+        return f"{preprocess['decoder']}, words hashed into {preprocess['size']:,}"
+    if preprocess.get("kind") == "text":
+        return (
+            f"{preprocess['decoder']}, tokenizer {preprocess['tokenizer'][:12]}, at "
+            f"most {preprocess['max_length']:,} tokens"
+        )
     height, width = preprocess["size"]
     size = f"{height}x{width}"
     taken = {

@@ -31,6 +31,12 @@ def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
         f"took {format_duration(extracted['seconds'])}.",
     ]
     lines += _changes(extracted)
+    if extracted.get("inputs_cut"):
+        lines.append(
+            f"  cut {count(extracted['inputs_cut'], 'text')} of "
+            f"{extracted['inputs_opened']:,} that had more tokens than the backbone "
+            "takes: what is behind them is not seen"
+        )
     if extracted["views_computed"]:
         lines.append(
             f"  augmented views of training examples: computed "

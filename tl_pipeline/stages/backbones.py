@@ -1,5 +1,6 @@
 """Where weights meet backbones: a name and a source string become a backbone."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +17,8 @@ from tl_pipeline.backbones.registry import (
     make_weightless,
 )
 from tl_pipeline.digest import Json
-from tl_pipeline.errors import BackboneError, WeightsError
+from tl_pipeline.errors import BackboneError, RequestError, WeightsError
+from tl_pipeline.spec import ImagePreprocess, Preprocess
 from tl_pipeline.stages.checkpoints import open_checkpoint
 from tl_pipeline.weights.source import PRETRAINED, parse_source
 
@@ -46,16 +48,20 @@ def load_backbone(
     weights: str | Path = PRETRAINED,
     compute_dtype: str = "float32",
     settings: Mapping[str, Json] | None = None,
+    preprocess: Preprocess | None = None,
 ) -> Backbone:
     """Loads a frozen network with its weights.
 
     Args:
       name: A name from `list_backbones`, or `package.module:factory`, a function of
         your own that returns an `OwnBackbone`.
-      weights: A path to a file that `load_tensors` reads, `"pretrained"`,
+      weights: A path to a file that `load_tensors` reads, or to a folder with
+        `model.safetensors` and what lies beside it on a hub, `"pretrained"`,
         `"hf:OWNER/NAME[@REVISION][:FILE]"`, or `"random:SEED"`.
       compute_dtype: `"float32"`, or `"bfloat16"`, faster on accelerators.
       settings: The architecture's settings, plain data; defaults fill the rest.
+      preprocess: How inputs are made for random weights, which bring no tokenizer; by
+        default the architecture's own way.
 
     Raises:
       BackboneError: An unknown backbone, setting or compute dtype.
@@ -84,7 +90,9 @@ def load_backbone(
                 "Leave the weights out."
             )
         return backbone
-    loaded = load_parameters(name, weights=weights, settings=settings)
+    loaded = load_parameters(
+        name, weights=weights, settings=settings, preprocess=preprocess
+    )
     # Only now, after what can be told without JAX: it takes two seconds to load.
     from tl_pipeline.backbones.network import NetworkBackbone
 
@@ -95,6 +103,25 @@ def load_backbone(
         origin=loaded.origin,
         compute_dtype=compute_dtype,
     )
+
+
+def require_images(preprocess: Preprocess, *, asked: str) -> ImagePreprocess:
+    """Returns a preprocessing that is one of images.
+
+    Args:
+      preprocess: Of a backbone.
+      asked: What for: "views", "robustness".
+
+    Raises:
+      RequestError: It is one of texts.
+    """
+    if not isinstance(preprocess, ImagePreprocess):
+        raise RequestError(
+            f"Asked for {asked}: the backbone takes {preprocess.takes}, and "
+            f"{asked} are of images alone. Leave them out, or name a backbone of "
+            "images."
+        )
+    return preprocess
 
 
 def load_trainable(
@@ -120,7 +147,8 @@ def check_trainable(name: str) -> None:
     """Raises unless a backbone has parameters that can be trained.
 
     Raises:
-      BackboneError: It has none, it is a network of the user's own, or unknown.
+      BackboneError: It has none, takes texts, is a network of the user's own, or
+        unknown.
     """
     if is_own(name):
         raise BackboneError(
@@ -131,10 +159,19 @@ def check_trainable(name: str) -> None:
         raise BackboneError(
             f"Asked to train {name}: it has no parameters. Name another backbone."
         )
+    if make_architecture(name).preprocess.takes != "images":
+        raise BackboneError(
+            f"Asked to train {name}: it takes texts, and networks of images alone are "
+            "trained here. Train heads on its cached features."
+        )
 
 
 def load_parameters(
-    name: str, *, weights: str | Path, settings: Mapping[str, Json] | None
+    name: str,
+    *,
+    weights: str | Path,
+    settings: Mapping[str, Json] | None,
+    preprocess: Preprocess | None = None,
 ) -> Parameters:
     """Reads the weights of a network; arguments and errors as `load_backbone`."""
     architecture = make_architecture(name, settings=settings)
@@ -143,6 +180,8 @@ def load_parameters(
     from tl_pipeline.backbones.parameters import random_parameters
 
     if source.seed is not None:
+        if preprocess is not None:
+            architecture = dataclasses.replace(architecture, preprocess=preprocess)
         return Parameters(
             architecture,
             random_parameters(network_shapes(architecture, None), seed=source.seed),

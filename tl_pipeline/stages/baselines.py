@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError
-from tl_pipeline.spec import parse_feature
+from tl_pipeline.spec import ImagePreprocess, TextPreprocess, parse_feature
 from tl_pipeline.stages.backbones import Backbone, load_backbone
 
-PIXELS = "pixels"
+PIXELS, BAG_OF_WORDS = "pixels", "bag_of_words"
 RANDOM_PREFIX = "random:"
 # 3,072 values in color, what CIFAR-10's raw-pixel baselines have.
 MAX_PIXELS_A_SIDE = 32
@@ -20,7 +20,7 @@ class Baseline:
     """A backbone to compare with, extracted on a stratified part of the dataset.
 
     Attributes:
-      name: What it is called: `pixels`, or `random:SEED`.
+      name: What it is called: `pixels`, `bag_of_words`, or `random:SEED`.
       backbone: What computes its features.
       features: Its feature names.
     """
@@ -36,24 +36,32 @@ def load_baselines(
     """Loads the baselines of a backbone.
 
     Args:
-      names: `pixels`, and `random:SEED` for the same architecture untrained.
+      names: `pixels` of images, `bag_of_words` of texts, and `random:SEED` for the same
+        architecture untrained. Those of another kind of input are passed over.
       beside: The backbone they are compared with; one that is itself untrained, or
-        itself the pixels, is not compared with itself.
+        itself a baseline, is not compared with itself.
       features: Its feature names.
 
     Raises:
-      ConfigError: A name is none of the two.
+      ConfigError: A name is none of these.
     """
     baselines = []
     for name in dict.fromkeys(names):
+        inputs = beside.preprocess
         if name == PIXELS:
-            if beside.name != PIXELS:
-                pixels = load_backbone(PIXELS, settings=_pixel_settings(beside))
+            if isinstance(inputs, ImagePreprocess) and beside.name != PIXELS:
+                pixels = load_backbone(PIXELS, settings=_pixel_settings(inputs))
                 baselines.append(Baseline(name, pixels, ("pool",)))
+        elif name == BAG_OF_WORDS:
+            if inputs.takes == "texts" and beside.name != BAG_OF_WORDS:
+                baselines.append(Baseline(name, load_backbone(name), ("pool",)))
         elif name.startswith(RANDOM_PREFIX):
             if beside.needs_accelerator and beside.weights != name:
                 untrained = load_backbone(
-                    beside.name, weights=name, settings=beside.settings
+                    beside.name,
+                    weights=name,
+                    settings=beside.settings,
+                    preprocess=inputs if isinstance(inputs, TextPreprocess) else None,
                 )
                 kept = tuple(
                     name
@@ -63,13 +71,14 @@ def load_baselines(
                 baselines.append(Baseline(name, untrained, kept or ("pool",)))
         else:
             raise ConfigError(
-                f"Asked for the baseline {name!r}; known are pixels and random:SEED."
+                f"Asked for the baseline {name!r}; known are pixels, bag_of_words and "
+                "random:SEED."
             )
     return baselines
 
 
-def _pixel_settings(beside: Backbone) -> dict[str, Json]:
+def _pixel_settings(beside: ImagePreprocess) -> dict[str, Json]:
     """Returns the pixels' settings: the colors of the input, at most 32 a side."""
-    height, width, _ = beside.preprocess.input_shape
-    color = "gray" if beside.preprocess.color == "gray" else "rgb"
+    height, width, _ = beside.input_shape
+    color = "gray" if beside.color == "gray" else "rgb"
     return {"size": min(MAX_PIXELS_A_SIDE, height, width), "color": color}

@@ -8,6 +8,7 @@ import numpy as np
 
 from tl_pipeline.digest import Json
 from tl_pipeline.progress import Progress
+from tl_pipeline.spec import TextPreprocess
 from tl_pipeline.stages.inputs import Inputs, Wanted
 from tl_pipeline.stages.lanes import Batches
 from tl_pipeline.stages.targets import Target
@@ -92,13 +93,14 @@ def _time(
     """
     size = target.store.batch_size
     preprocess = target.backbone.preprocess
-    batches = Batches(
-        target.backbone.make_forward(group.features),
-        preprocess=preprocess,
-        batch_size=size,
-    )
+    batches = Batches(target.backbone.make_forward(group.features), batch_size=size)
     begin = time.perf_counter()
-    batches.push(np.zeros(preprocess.input_shape, preprocess.dtype))
+    # Texts have several lengths, each with a compilation of its own.
+    takes_lengths = isinstance(preprocess, TextPreprocess)
+    for example in _examples(target, group, inputs if takes_lengths else None, workers):
+        batches.push(example)
+        if not takes_lengths:
+            break
     batches.finish()
     progress.advance(1)
     warm = time.perf_counter()

@@ -16,10 +16,11 @@ from tl_pipeline.backbones.own_network import make_own
 from tl_pipeline.backbones.published import find_checkpoint
 from tl_pipeline.backbones.registry import is_weightless, make_architecture
 from tl_pipeline.data.preprocessing import preprocess_image
+from tl_pipeline.data.tokenizing import encode_hard_texts
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import MisfitError, RequestError
 from tl_pipeline.progress import NoProgress, Progress
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.spec import ImagePreprocess, Preprocess, TextPreprocess
 from tl_pipeline.stages.backbones import Backbone, load_backbone
 from tl_pipeline.stages.checkpoints import Checkpoint, open_checkpoint
 from tl_pipeline.stages.labeled_check import measure_on_data
@@ -143,6 +144,18 @@ def check_backbone(
     )
 
 
+def make_inputs(preprocess: Preprocess) -> np.ndarray:
+    """Returns seeded inputs of a backbone: pictures, or texts that are hard to take.
+
+    Returns:
+      [B, ...] of the preprocessing's dtype.
+    """
+    if isinstance(preprocess, TextPreprocess):
+        return encode_hard_texts(preprocess)
+    assert isinstance(preprocess, ImagePreprocess)
+    return make_pictures(preprocess)
+
+
 def make_pictures(preprocess: ImagePreprocess) -> np.ndarray:
     """Returns seeded inputs: noise in `SHAPES`, black, and white.
 
@@ -159,11 +172,11 @@ def make_pictures(preprocess: ImagePreprocess) -> np.ndarray:
 
 def _measure(exact: Backbone, rough: Backbone) -> dict[str, dict[str, Json]]:
     names = list(exact.feature_shapes())
-    images = make_pictures(exact.preprocess)
+    inputs = make_inputs(exact.preprocess)
     forward = exact.make_forward(names)
-    whole = {name: np.asarray(rows) for name, rows in forward(images).items()}
-    alone = _run_one_by_one(forward, images)
-    half = rough.make_forward(names)(images)
+    whole = {name: np.asarray(rows) for name, rows in forward(inputs).items()}
+    alone = _run_one_by_one(forward, inputs)
+    half = rough.make_forward(names)(inputs)
     return {
         name: {
             "shape": list(rows.shape[1:]),
@@ -177,8 +190,8 @@ def _measure(exact: Backbone, rough: Backbone) -> dict[str, dict[str, Json]]:
     }
 
 
-def _run_one_by_one(forward, images: np.ndarray) -> dict[str, np.ndarray]:
-    parts = [forward(images[i : i + 1]) for i in range(len(images))]
+def _run_one_by_one(forward, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    parts = [forward(inputs[i : i + 1]) for i in range(len(inputs))]
     return {
         name: np.concatenate([np.asarray(part[name]) for part in parts])
         for name in parts[0]
@@ -202,13 +215,13 @@ def _judge(features: Mapping[str, Mapping[str, Json]]) -> tuple[list[str], list[
         apart = facts["one_by_one"]
         if not facts["finite"]:
             problems.append(
-                f"{name} is not finite on seeded pictures: the weights are damaged, or "
+                f"{name} is not finite on seeded inputs: the weights are damaged, or "
                 "of another network with the same shapes."
             )
             continue
         if not isinstance(apart, float) or apart > bound:
             problems.append(
-                f"{name} of a batch differs by {apart:.2g} from the same images one by "
+                f"{name} of a batch differs by {apart:.2g} from the same inputs one by "
                 f"one; {bound:g} of a row's largest value is allowed."
             )
         if facts["float16"] is None:

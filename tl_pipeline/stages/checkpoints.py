@@ -16,8 +16,9 @@ from tl_pipeline.backbones.published import (
 from tl_pipeline.backbones.registry import make_architecture
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import MisfitError, WeightsError, shorten
-from tl_pipeline.spec import ImagePreprocess
-from tl_pipeline.weights.hub import fetch_weights
+from tl_pipeline.spec import ImagePreprocess, Preprocess
+from tl_pipeline.stages.text_checkpoints import imply_settings, read_text_preprocess
+from tl_pipeline.weights.hub import BESIDE, fetch_weights, find_in_folder
 from tl_pipeline.weights.merge import (
     LEFT_OUT,
     TRANSFORMS,
@@ -35,6 +36,7 @@ from tl_pipeline.weights.tensors import Tensors
 from tl_pipeline.weights.unwrap import View, apply_view, list_views
 
 _FORMATS_OF_ONE_LAYOUT = ("keras-h5", "keras-weights-h5", "google-npz", "darknet")
+_BESIDE = "said beside the file"
 OWN_LAYOUT = "tl-pipeline"  # parameters under this package's names
 # In the metadata of a file of ours: how its images are prepared, and the settings that
 # the network was trained with.
@@ -130,17 +132,19 @@ def open_checkpoint(
         **_count_channels(architecture, tensors, rules),
         **as_settings((published or {}).get("settings")),
     }
+    is_text = architecture.preprocess.takes == "texts"
+    if is_text:
+        implied |= imply_settings(architecture, tensors, rules, file.parent)
     if implied:
         chosen = {**implied, **(settings or {})}
         architecture = make_architecture(architecture.name, settings=chosen)
-    usual = architecture.preprocesses.get(layout, architecture.preprocess)
-    if layout == OWN_LAYOUT:
-        usual = _own_preprocess(loaded.metadata.get(PREPROCESS), usual)
-    wanted = checkpoint_preprocess(published, usual) if published else usual
-    preprocess = read_preprocess(file, wanted)
+    if is_text:
+        preprocess = read_text_preprocess(architecture, file.parent)
+        whose = _BESIDE
+    else:
+        preprocess, whose = _find_preprocess(architecture, loaded, layout, published)
     architecture = dataclasses.replace(architecture, preprocess=preprocess)
     classes = _count_classes(tensors, rules)
-    whose = _say_whose(layout, published, preprocess is wanted)
     origin = _describe_origin(source, tensors, view, rules, published)
     return Checkpoint(
         architecture=architecture,
@@ -175,6 +179,22 @@ def write_checkpoint(
     write_safetensors(path, arrays, metadata={**metadata, **known})
 
 
+def _find_preprocess(
+    architecture: Architecture,
+    tensors: Tensors,
+    layout: str,
+    published: Mapping[str, Json] | None,
+) -> tuple[Preprocess, str]:
+    """Returns how images become inputs for weights, and by whose word."""
+    usual = architecture.preprocesses.get(layout, architecture.preprocess)
+    assert isinstance(usual, ImagePreprocess)
+    if layout == OWN_LAYOUT:
+        usual = _own_preprocess(tensors.metadata.get(PREPROCESS), usual)
+    wanted = checkpoint_preprocess(published, usual) if published else usual
+    found = read_preprocess(tensors.path, wanted)
+    return found, _say_whose(layout, published, found is wanted)
+
+
 def _own_settings(tensors: Tensors) -> dict[str, Json]:
     """Returns the settings that a file of ours was trained with; none of an old one."""
     try:
@@ -205,7 +225,7 @@ def _find_file(
 ) -> tuple[Path, dict[str, Json]]:
     """Returns the file, and where on a hub it is from."""
     if source.path is not None:
-        return source.path, {}
+        return find_in_folder(source.path), {}
     name = source.hub
     if name is None and architecture.bundled is not None:
         return architecture.bundled, {}
@@ -215,7 +235,7 @@ def _find_file(
             f"Asked for {architecture.name} with pretrained weights: none come with "
             f"this package, and none are on a hub. {architecture.how_to_get}"
         )
-    found = fetch_weights(name)
+    found = fetch_weights(name, beside=BESIDE[architecture.preprocess.takes])
     return found.path, {"hub": name.repository, "commit": found.commit}
 
 
@@ -322,7 +342,7 @@ def _say_whose(
 ) -> str:
     """Says by whose word images are prepared as they are."""
     if not nothing_beside:
-        return "said beside the file"
+        return _BESIDE
     if published:
         return f"published with {published['name']}"
     if layout == OWN_LAYOUT:

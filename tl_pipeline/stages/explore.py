@@ -8,11 +8,13 @@ import numpy as np
 
 from tl_pipeline.data.decoding import DecodeError, decode_image
 from tl_pipeline.data.sources import load_dataset
+from tl_pipeline.data.texts import decode_text
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, DatasetError, NotFoundError
 from tl_pipeline.evaluation.likeness import nearest_rows
 from tl_pipeline.evaluation.projection import METHODS, project
 from tl_pipeline.examples import SPLITS
+from tl_pipeline.spec import find_taken
 from tl_pipeline.stages.guesses import match_guesses, sort_names
 from tl_pipeline.stages.originals import Originals, recorded_source
 from tl_pipeline.stages.picture import METHOD_NAMES
@@ -22,6 +24,7 @@ from tl_pipeline.store.store import open_store
 # Points that a page moves smoothly, and that the slow methods place in a minute.
 MOST_ROWS = {"pca": 100_000, "tsne": 5_000, "umap": 20_000}
 THUMBNAIL = 192  # pixels of the longer side
+EXCERPT = 400  # characters
 _NEIGHBORS = 12
 _BLOCK = 8192  # rows compared at once
 
@@ -82,6 +85,7 @@ class Exploration:
         vectors = load_vectors(opened, name, examples, most_rows=most, seed=seed)
         rows = vectors.rows
         self._features = rows.features
+        self._holds_texts = find_taken(opened.spec) == "texts"
         self._lock = threading.Lock()
         row_of = {id: row for row, id in enumerate(examples.ids)}
         self._rows = [row_of[id] for id in rows.ids]
@@ -116,6 +120,29 @@ class Exploration:
                 guess and round(guess.probability, 4) for guess in guesses or ()
             ],
         }
+
+    def show(self, row: int) -> tuple[str, bytes]:
+        """Returns what a row's example looks like, and the media type of that.
+
+        Raises:
+          NotFoundError: Its bytes cannot be had, or are no picture, or no text.
+        """
+        if self._holds_texts:
+            return "text/plain; charset=utf-8", self.excerpt(row).encode()
+        return "image/png", self.thumbnail(row)
+
+    def excerpt(self, row: int) -> str:
+        """Returns the beginning of a row's text.
+
+        Raises:
+          NotFoundError: Its bytes cannot be had, or are no text.
+        """
+        self._check(row)
+        try:
+            text = decode_text(self._originals.read(self._rows[row]))
+        except DecodeError as error:
+            raise NotFoundError(f"There is no text of it: {error}.") from error
+        return text if len(text) <= EXCERPT else f"{text[:EXCERPT]} ..."
 
     def thumbnail(self, row: int) -> bytes:
         """Returns a small picture of a row's example, PNG.

@@ -120,7 +120,7 @@ class _Handler(BaseHTTPRequestHandler):
             case ["points.json"]:
                 return "application/json", self.server.document
             case ["thumbnail", row] if _is_number(row):
-                return "image/png", exploration.thumbnail(int(row))
+                return exploration.show(int(row))
             case ["neighbors", row] if _is_number(row):
                 found = exploration.neighbors(int(row))
                 return "application/json", json.dumps(found).encode()

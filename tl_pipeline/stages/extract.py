@@ -25,7 +25,7 @@ from tl_pipeline.examples import (
     find_leaks,
 )
 from tl_pipeline.progress import NoProgress, Progress
-from tl_pipeline.stages.backbones import Backbone
+from tl_pipeline.stages.backbones import Backbone, require_images
 from tl_pipeline.stages.baselines import Baseline
 from tl_pipeline.stages.extraction import ExtractReport, count_changes
 from tl_pipeline.stages.inputs import Inputs
@@ -88,7 +88,9 @@ def extract(
       What was done, with every count.
 
     Raises:
-      DatasetError: The dataset has no readable example.
+      DatasetError: The dataset has no readable example, or of another kind than the
+        backbone takes.
+      RequestError: Views are asked for, of texts.
       BackboneError: A feature name is unknown.
       SpecMismatchError: The store holds another classifier's logits.
       ParityError: Committed rows differ from the same rows computed now.
@@ -99,6 +101,7 @@ def extract(
     begin = time.perf_counter()
     progress = progress or NoProgress()
     root = Path(store_root)
+    check_request(dataset, backbone, views)
     contents = digest_dataset(dataset, root / STAT_CACHE_NAME, workers, progress)
     items = items_by_content(contents)
     if examples is None:
@@ -173,6 +176,7 @@ def extract(
         failures=tuple(failures),
         inputs_hashed=contents.hashed,
         inputs_opened=inputs.opened,
+        inputs_cut=inputs.cut,
         parity_inputs=parity_inputs.opened,
         parity=main.parity,
         seconds=seconds,
@@ -196,6 +200,24 @@ def extract(
             for baseline, target in zip(baselines, others, strict=True)
         ),
     )
+
+
+def check_request(dataset: Dataset, backbone: Backbone, views: Views | None) -> None:
+    """Raises where a backbone does not take what a dataset holds, or has no views.
+
+    Raises:
+      DatasetError: It takes another kind of input.
+      RequestError: It takes none of which there are views.
+    """
+    takes = backbone.preprocess.takes
+    if dataset.holds not in ("", takes):
+        raise DatasetError(
+            f"Asked for features of {dataset.source} by {backbone.name}: it holds "
+            f"{dataset.holds}, and the backbone takes {takes}. Name a backbone of "
+            f"{dataset.holds}, from `tl-pipeline backbone ls`, or other data."
+        )
+    if views is not None:
+        require_images(backbone.preprocess, asked="views")
 
 
 def digest_dataset(

@@ -30,6 +30,7 @@ class ExtractReport:
       failures: Examples without a row, each `{id, kind, reason}`.
       inputs_hashed: Files read for a content digest.
       inputs_opened: Examples decoded for a backbone.
+      inputs_cut: Those of them that were longer than the longest input, and cut.
       parity_inputs: Examples decoded for the live check.
       parity: What the live check found.
       seconds: Wall time.
@@ -59,6 +60,7 @@ class ExtractReport:
     failures: tuple[Mapping[str, str], ...]
     inputs_hashed: int
     inputs_opened: int
+    inputs_cut: int
     parity_inputs: int
     parity: Mapping[str, Json]
     seconds: float

@@ -6,7 +6,7 @@ import numpy as np
 
 from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.errors import DatasetError
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.spec import ImagePreprocess, Preprocess
 from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
 
 # Decoded pictures are kept up to here, and decoded once; of more each epoch decodes
@@ -61,7 +61,7 @@ class Pictures:
                 batch[i] = found
             yield batch
 
-    def _check(self, content: bytes, found: Mapping[ImagePreprocess, object]):
+    def _check(self, content: bytes, found: Mapping[Preprocess, object]):
         picture = found[self._preprocess]
         if isinstance(picture, InputFailure):
             raise DatasetError(

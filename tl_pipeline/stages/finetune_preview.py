@@ -10,6 +10,7 @@ from tl_pipeline.config import make_finetune_config
 from tl_pipeline.data.dataset import Dataset
 from tl_pipeline.errors import ConfigError
 from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.stages.backbones import check_trainable
 from tl_pipeline.stages.contact_sheet import MOST_PIXELS, make_contact_sheet
 from tl_pipeline.stages.finetune_inputs import Pictures
 from tl_pipeline.stages.finetune_start import load_source, load_start
@@ -43,6 +44,7 @@ def preview_finetune(
       ConfigError: A setting is unfit, or no way asked for augments.
       NotFoundError: There is no such run, or its store is gone.
       RequestError: The run cannot be started from; the message says why.
+      BackboneError: Its backbone takes texts, or has nothing to train.
       DatasetError: The dataset lacks examples of the run.
     """
     config = make_finetune_config(settings)
@@ -53,6 +55,7 @@ def preview_finetune(
         )
     recipe = make_recipe(config.augment, config.augment_settings)
     start = load_start(run)
+    check_trainable(str(start.run.spec["backbone"]))
     dataset, items = load_source(start, data)
     preprocess = ImagePreprocess.from_json(start.run.spec["preprocess"])
     size = int(np.prod(preprocess.input_shape)) * (N_VIEWS + 1)

@@ -172,7 +172,7 @@ def make_problem(
             dataset,
             items,
             data.content,
-            network.architecture.preprocess,
+            network.architecture.image_preprocess,
             workers=workers,
         )
         prepare, augment = network.prepare, _make_augment(plan, start, network)
@@ -256,7 +256,7 @@ def _make_augment(
     recipe = make_recipe(plan.config.augment, plan.config.augment_settings)
     if recipe == Recipe():
         return None
-    augment, preprocess = make_augment(recipe), network.architecture.preprocess
+    augment, preprocess = make_augment(recipe), network.architecture.image_preprocess
     content = start.data.content[start.data.split("train").rows]
 
     def draw(

@@ -1,7 +1,7 @@
 """Examples on their way into a backbone: opened once, decoded once, in order.
 
-One decoding serves every preprocessing that wants the example. Pillow releases the
-interpreter's lock while it decodes, so threads keep all cores busy without forking.
+One decoding serves every preprocessing that wants the example. Pillow and tokenizers
+release the interpreter's lock, so threads keep all cores busy without forking.
 """
 
 import collections
@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tl_pipeline.data.dataset import Dataset, Item
-from tl_pipeline.data.decoding import DecodeError, decode_image
-from tl_pipeline.data.preprocessing import preprocess_image
-from tl_pipeline.spec import DEEP, ImagePreprocess
+from tl_pipeline.data.decoding import DecodeError
+from tl_pipeline.data.preparing import decode, prepare
+from tl_pipeline.spec import Preprocess
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class InputFailure:
     """Why an example could not be made an input.
 
     Attributes:
-      kind: `"decode"`: its bytes are no usable image, today or tomorrow; `"io"`: its
+      kind: `"decode"`: its bytes are no usable input, today or tomorrow; `"io"`: its
         bytes could not be had, which may pass.
       reason: A sentence.
     """
@@ -39,7 +39,7 @@ class Wanted(NamedTuple):
     """One example to open, and the preprocessings that want it."""
 
     content: bytes  # 32-byte content digest
-    preprocesses: tuple[ImagePreprocess, ...]
+    preprocesses: tuple[Preprocess, ...]
 
 
 def window_size(workers: int | None) -> int:
@@ -48,7 +48,7 @@ def window_size(workers: int | None) -> int:
     return 8 * (workers or os.cpu_count() or 1)
 
 
-Loaded = Mapping[ImagePreprocess, np.ndarray | InputFailure]
+Loaded = Mapping[Preprocess, np.ndarray | InputFailure]
 
 
 class Inputs:
@@ -56,6 +56,7 @@ class Inputs:
 
     Attributes:
       opened: How many examples were opened so far.
+      cut: How many of them were longer than the longest input, and cut.
     """
 
     def __init__(self, dataset: Dataset, items: Mapping[bytes, Sequence[Item]]):
@@ -64,6 +65,7 @@ class Inputs:
         self._items = items
         self._lock = threading.Lock()
         self.opened = 0
+        self.cut = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         # All that reading the items needs; the lock and the count stay.
@@ -87,14 +89,14 @@ class Inputs:
         """Opens, decodes and preprocesses one example.
 
         Returns:
-          For each preprocessing an [H, W, C] array of its dtype, or why there is none.
+          For each preprocessing an array of its dtype, or why there is none.
         """
         with self._lock:
             self.opened += 1
         try:
             data = self._read(wanted.content)
-            images = {
-                decoder: decode_image(data, deep=decoder == DEEP)
+            decoded = {
+                decoder: decode(data, decoder)
                 for decoder in {p.decoder for p in wanted.preprocesses}
             }
         except DecodeError as error:
@@ -102,7 +104,7 @@ class Inputs:
         except OSError as error:
             failure = InputFailure("io", f"cannot be read: {error}")
         else:
-            return {p: _preprocess(images[p.decoder], p) for p in wanted.preprocesses}
+            return self._prepare(decoded, wanted.preprocesses)
         return dict.fromkeys(wanted.preprocesses, failure)
 
     def stream(
@@ -131,6 +133,23 @@ class Inputs:
             finally:  # an interrupted caller does not wait for what it will not use
                 pool.shutdown(wait=False, cancel_futures=True)
 
+    def _prepare(
+        self, decoded: Mapping[str, object], preprocesses: Sequence[Preprocess]
+    ) -> Loaded:
+        made: dict[Preprocess, np.ndarray | InputFailure] = {}
+        cut = False
+        for preprocess in preprocesses:
+            try:
+                prepared = prepare(decoded[preprocess.decoder], preprocess)
+            except DecodeError as error:
+                made[preprocess] = InputFailure("decode", str(error))
+            else:
+                made[preprocess] = prepared.input
+                cut |= prepared.is_cut
+        with self._lock:
+            self.cut += cut
+        return made
+
     def _read(self, content: bytes) -> bytes:
         """Returns the bytes of the first item that still has this content."""
         problem = OSError("no example has these bytes any more")
@@ -144,10 +163,3 @@ class Inputs:
                 return data
             problem = OSError(f"{item.id} changed while it was being extracted")
         raise problem
-
-
-def _preprocess(image: object, preprocess: ImagePreprocess):
-    try:
-        return preprocess_image(image, preprocess)  # pyright: ignore[reportArgumentType]
-    except DecodeError as error:
-        return InputFailure("decode", str(error))

@@ -172,7 +172,7 @@ def _request(target: Target) -> BackboneRequest:
     return BackboneRequest(
         name=backbone.name,
         settings=canonical_json(backbone.settings),
-        weights=os.path.abspath(file) if file and file.is_file() else backbone.weights,
+        weights=os.path.abspath(file) if file and file.exists() else backbone.weights,
         compute_dtype=backbone.compute_dtype,
         classifier=backbone.classifier_digest,
         spec=canonical_json(target.store.spec),

@@ -111,7 +111,8 @@ def _choose_feature(backbone: Backbone) -> str:
     """Returns the feature that heads are made on: a vector."""
     shapes = backbone.feature_shapes()
     name = "pool" if "pool" in shapes else list(shapes)[-1]
-    return name if len(shapes[name]) == 1 else f"{name}:avg"
+    pooling = "avg" if "avg" in backbone.preprocess.poolings else "mean"
+    return name if len(shapes[name]) == 1 else f"{name}:{pooling}"
 
 
 def _compute(
@@ -125,11 +126,7 @@ def _compute(
     """Returns the row of each content that could be decoded, and all rows."""
     preprocess = backbones[0].preprocess
     batches = [
-        Batches(
-            backbone.make_forward(features),
-            preprocess=preprocess,
-            batch_size=_BATCH,
-        )
+        Batches(backbone.make_forward(features), batch_size=_BATCH)
         for backbone in backbones
     ]
     rows: dict[bytes, int] = {}

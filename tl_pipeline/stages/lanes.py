@@ -15,59 +15,55 @@ import numpy as np
 
 from tl_pipeline.backbones.backbone import Forward
 from tl_pipeline.progress import Progress
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.spec import Preprocess
 from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
 from tl_pipeline.store.failures import Failure
 from tl_pipeline.store.plan import Group
 from tl_pipeline.store.schema import find_unstorable
 
-# Inputs [B, H, W, C] and content digests [B, 32] uint8 -> other inputs, likewise.
+# Images [B, H, W, C] and content digests [B, 32] uint8 -> other images, likewise.
 Draw = Callable[[np.ndarray, np.ndarray], Any]
 
 
 class Batches:
-    """Runs a forward in batches of one shape, one batch behind what it dispatches.
+    """Runs a forward in batches, one batch behind what it dispatches.
 
-    While the device computes a batch, the host fetches the one before it.
+    Examples of one shape share a batch: images have one, and texts some lengths. While
+    the device computes a batch, the host fetches the one before it.
     """
 
-    def __init__(
-        self,
-        forward: Forward,
-        *,
-        preprocess: ImagePreprocess,
-        batch_size: int,
-        draw: Draw | None = None,
-    ):
-        """Takes a forward on what this gives, and B, the one compiled shape.
+    def __init__(self, forward: Forward, *, batch_size: int, draw: Draw | None = None):
+        """Takes a forward, and B, one compiled shape for each shape of an example.
 
         Args:
           forward: Computes the features of a batch.
-          preprocess: Makes its inputs.
           batch_size: B.
           draw: Makes a view of each input first; None: they stay as they are.
         """
         self._forward = forward
         self._draw = draw
-        self._content = np.zeros((batch_size, 32), np.uint8)
-        shape = (batch_size, *preprocess.input_shape)
-        self._buffer = np.zeros(shape, preprocess.dtype)
-        self._filled = 0
-        self._running: tuple[int, Mapping[str, Any]] | None = None
+        self._batch_size = batch_size
+        self._filling: dict[tuple[int, ...], _Batch] = {}
+        self._pushed = 0
+        self._running: tuple[np.ndarray, Mapping[str, Any]] | None = None
+        self._places: list[np.ndarray] = []
         self._done: list[dict[str, np.ndarray]] = []
 
     def push(self, example: np.ndarray, content: bytes = bytes(32)) -> None:
-        """Adds one example of the input's shape and dtype.
+        """Adds one example.
 
         Args:
           example: The input.
           content: Its content digest, for what draws views.
         """
-        self._buffer[self._filled] = example
-        self._content[self._filled] = np.frombuffer(content, np.uint8)
-        self._filled += 1
-        if self._filled == len(self._buffer):
-            self._dispatch()
+        batch = self._filling.get(example.shape)
+        if batch is None:
+            batch = _Batch(self._batch_size, example)
+            self._filling[example.shape] = batch
+        batch.add(example, content, self._pushed)
+        self._pushed += 1
+        if batch.filled == self._batch_size:
+            self._dispatch(batch)
 
     def finish(self) -> dict[str, np.ndarray]:
         """Computes what is left and returns all rows since the last call, in order.
@@ -75,29 +71,60 @@ class Batches:
         Returns:
           [n, ...] float32 a feature; empty where nothing was pushed.
         """
-        if self._filled:
-            self._dispatch()
+        for batch in self._filling.values():
+            if batch.filled:
+                self._dispatch(batch)
         self._fetch()
         done, self._done = self._done, []
+        places, self._places, self._pushed = self._places, [], 0
         if not done:
             return {}
-        return {name: np.concatenate([part[name] for part in done]) for name in done[0]}
+        order = np.concatenate(places)
+        rows = {name: np.concatenate([part[name] for part in done]) for name in done[0]}
+        if len(self._filling) == 1:  # then they are in order, and need no copy
+            return rows
+        back = np.argsort(order)
+        return {name: part[back] for name, part in rows.items()}
 
-    def _dispatch(self) -> None:
-        # A copy: the device may still be reading the last batch from the buffer.
-        batch = self._buffer.copy()
-        batch[self._filled :] = 0  # padding, the same whatever was there before
-        inputs = batch if self._draw is None else self._draw(batch, self._content)
-        running = (self._filled, self._forward(inputs))
+    def _dispatch(self, batch: "_Batch") -> None:
+        inputs, places = batch.take()
+        if self._draw is not None:
+            inputs = self._draw(inputs, batch.content)
+        running = (places, self._forward(inputs))
         self._fetch()
         self._running = running
-        self._filled = 0
 
     def _fetch(self) -> None:
         if self._running is not None:
-            n, outputs = self._running
+            places, outputs = self._running
+            n = len(places)
             self._done.append({name: np.asarray(x)[:n] for name, x in outputs.items()})
+            self._places.append(places)
             self._running = None
+
+
+class _Batch:
+    """A batch of examples of one shape, being filled."""
+
+    def __init__(self, size: int, example: np.ndarray):
+        self.filled = 0
+        self.content = np.zeros((size, 32), np.uint8)
+        self._inputs = np.zeros((size, *example.shape), example.dtype)
+        self._places = np.zeros(size, np.int64)
+
+    def add(self, example: np.ndarray, content: bytes, place: int) -> None:
+        self._inputs[self.filled] = example
+        self.content[self.filled] = np.frombuffer(content, np.uint8)
+        self._places[self.filled] = place
+        self.filled += 1
+
+    def take(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the inputs, and which examples they are; it is empty from then on."""
+        # A copy: the device may still be reading the last batch from the buffer.
+        inputs, n = self._inputs.copy(), self.filled
+        inputs[n:] = 0  # padding, the same whatever was there before
+        self.filled = 0
+        return inputs, self._places[:n].copy()
 
 
 class Computed(NamedTuple):
@@ -126,7 +153,7 @@ class Lane:
         group: Group,
         *,
         forward: Forward,
-        preprocess: ImagePreprocess,
+        preprocess: Preprocess,
         batch_size: int,
         dtype: str,
         keep: Callable[[int, Computed], None],
@@ -137,7 +164,7 @@ class Lane:
 
         Args:
           group: The missing rows, in their order and ranges.
-          forward: Computes the group's features of a uint8 batch.
+          forward: Computes the group's features of a batch.
           preprocess: Makes the forward's inputs.
           batch_size: B, the store's.
           dtype: The store's: what it cannot hold is a failure.
@@ -150,9 +177,7 @@ class Lane:
         self._dtype = dtype
         self._keep = keep
         self._name_of = name_of
-        self._batches = Batches(
-            forward, preprocess=preprocess, batch_size=batch_size, draw=draw
-        )
+        self._batches = Batches(forward, batch_size=batch_size, draw=draw)
         self._range = 0
         self._position = 0
         self._rows: list[bytes] = []

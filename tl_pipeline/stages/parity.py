@@ -13,7 +13,7 @@ from tl_pipeline.arrays import PARITY_TOLERANCE, row_difference
 from tl_pipeline.backbones.backbone import Forward
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ParityError
-from tl_pipeline.spec import ImagePreprocess, View
+from tl_pipeline.spec import Preprocess, View
 from tl_pipeline.stages.inputs import Inputs, Wanted
 from tl_pipeline.stages.lanes import Batches, Draw
 from tl_pipeline.store.lookup import ParitySample
@@ -27,7 +27,7 @@ def check_parity(
     inputs: Inputs,
     *,
     make_forward: Callable[[Sequence[str]], Forward],
-    preprocess: ImagePreprocess,
+    preprocess: Preprocess,
     versions: Mapping[str, str],
     draws: Mapping[View, Draw | None],
 ) -> dict[str, Json]:
@@ -89,7 +89,7 @@ def _compute(
     sample: ParitySample,
     inputs: Inputs,
     make_forward: Callable[[Sequence[str]], Forward],
-    preprocess: ImagePreprocess,
+    preprocess: Preprocess,
     batch_size: int,
     draw: Draw | None,
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -97,12 +97,8 @@ def _compute(
     usable = np.zeros(len(sample.content), bool)
     if not sample.stored:
         return {}, usable
-    batches = Batches(
-        make_forward(list(sample.stored)),
-        preprocess=preprocess,
-        batch_size=batch_size,
-        draw=draw,
-    )
+    forward = make_forward(list(sample.stored))
+    batches = Batches(forward, batch_size=batch_size, draw=draw)
     for place, content in enumerate(sample.content):
         outcome = inputs.load(Wanted(content.tobytes(), (preprocess,)))[preprocess]
         if isinstance(outcome, np.ndarray):

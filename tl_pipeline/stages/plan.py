@@ -19,6 +19,7 @@ from tl_pipeline.stages.calibration import Calibration, calibrate
 from tl_pipeline.stages.extract import (
     STAT_CACHE_NAME,
     baseline_part,
+    check_request,
     digest_dataset,
     items_by_content,
     list_failures,
@@ -44,6 +45,7 @@ class PlanReport:
 
     Attributes:
       dataset: The dataset's name.
+      takes: What the backbone takes: `"images"` or `"texts"`.
       examples: Examples of the dataset.
       changes: As in `ExtractReport`; None where the store has no snapshot of it.
       duplicates: Examples with the bytes of another one.
@@ -70,6 +72,7 @@ class PlanReport:
     """
 
     dataset: str
+    takes: str
     examples: int
     changes: dict[str, int] | None
     duplicates: int
@@ -118,13 +121,16 @@ def plan(
     digest; `extract` will not read it for that again.
 
     Raises:
-      DatasetError: The dataset has no readable example.
+      DatasetError: The dataset has no readable example, or of another kind than the
+        backbone takes.
+      RequestError: Views are asked for, of texts.
       BackboneError: A feature name is unknown.
       SpecMismatchError: The store holds another classifier's logits.
       StoreDamagedError: A store's files are not the committed ones.
     """
     progress = progress or NoProgress()
     root = Path(store_root)
+    check_request(dataset, backbone, views)
     contents = digest_dataset(dataset, root / STAT_CACHE_NAME, workers, progress)
     examples = make_examples(dataset, contents, val_size=val_size, test_size=test_size)
     items = items_by_content(contents)
@@ -168,6 +174,7 @@ def plan(
         ]
     return PlanReport(
         dataset=dataset.name,
+        takes=backbone.preprocess.takes,
         examples=len(dataset),
         changes=count_changes(main.store, main.examples),
         duplicates=len(examples) - len(items),

@@ -91,7 +91,6 @@ def predict(
     inputs = Inputs(dataset, items)
     batches = Batches(
         network.make_forward(split_name(head.feature)),
-        preprocess=network.preprocess,
         batch_size=int(loaded.provenance["batch_size"]),
     )
     wanted = [Wanted(content, (network.preprocess,)) for content in items]

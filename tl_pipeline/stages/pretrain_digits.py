@@ -24,7 +24,8 @@ from sklearn.datasets import load_digits
 
 from tl_pipeline.arrays import array_digest
 from tl_pipeline.backbones.digits_cnn import CLASSES, make_architecture
-from tl_pipeline.backbones.network import network_shapes, normalize
+from tl_pipeline.backbones.intake import normalize
+from tl_pipeline.backbones.network import network_shapes
 from tl_pipeline.backbones.parameters import (
     get_parameters,
     make_abstract,
@@ -166,7 +167,7 @@ def _initialize(seed: int) -> tuple[Any, Any]:
 
 
 def _make_step(graph: Any, optimizer: optax.GradientTransformation) -> Any:
-    preprocess = make_architecture().preprocess
+    preprocess = make_architecture().image_preprocess
 
     def measure_loss(state: Any, images: Any, targets: Any, key: Any) -> jax.Array:
         network = nnx.merge(graph, state)
@@ -189,7 +190,7 @@ def _measure_accuracy(
     graph: Any, state: Any, digits: Digits, *, rng: np.random.Generator
 ) -> float:
     images = place_digits(np.repeat(digits.images, 5, axis=0), rng=rng)
-    inputs = normalize(jnp.asarray(images), make_architecture().preprocess)
+    inputs = normalize(jnp.asarray(images), make_architecture().image_preprocess)
     logits = np.asarray(nnx.merge(graph, state)(inputs)["logits"])
     correct = logits.argmax(axis=1) == np.repeat(digits.targets, 5)
     return round(float(correct.mean()), 4)

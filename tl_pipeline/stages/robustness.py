@@ -30,6 +30,7 @@ from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.reporting.sentences import count
 from tl_pipeline.runs.run import Run, load_run
 from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.stages.backbones import require_images
 from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
 from tl_pipeline.stages.joined import join_computed, split_name
 from tl_pipeline.stages.lanes import Batches
@@ -164,14 +165,13 @@ def _compute(
 ) -> Iterator[tuple[bytes, np.ndarray]]:
     """Yields what the head says of each example, plain and corrupted: [1 + n, K]."""
     network = load_network(run, weights=weights)
+    preprocess = require_images(network.preprocess, asked="corruptions")
     head = Head.from_arrays(run.head, run.head_arrays())
     batch_size = int(run.provenance["batch_size"])
     batches = Batches(
         network.make_forward(split_name(head.feature)),
-        preprocess=network.preprocess,
         batch_size=batch_size,
     )
-    preprocess = network.preprocess
     wanted = [Wanted(row.tobytes(), (preprocess,)) for row in inputs.contents()]
     workers = workers or os.cpu_count() or 1
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS
 from tl_pipeline.backbones.features import feature_shape, resolve_features
-from tl_pipeline.data.preprocessing import preprocessing_fingerprint
+from tl_pipeline.data.preparing import fingerprint
 from tl_pipeline.digest import Json
 from tl_pipeline.examples import Examples
 from tl_pipeline.spec import PLAIN, FeatureSpec, View
-from tl_pipeline.stages.backbones import Backbone
+from tl_pipeline.stages.backbones import Backbone, require_images
 from tl_pipeline.stages.inputs import Inputs
 from tl_pipeline.stages.lanes import Computed, Draw, Lane
 from tl_pipeline.stages.parity import check_parity
@@ -154,7 +154,8 @@ def choose_draw(backbone: Backbone, views: Views | None, number: int) -> Draw | 
     """Returns what draws a view of each input; None of the plain one."""
     if views is None:
         return None
-    return make_drawer(views, number, backbone.preprocess)
+    preprocess = require_images(backbone.preprocess, asked="views")
+    return make_drawer(views, number, preprocess)
 
 
 def make_lane(
@@ -197,7 +198,7 @@ def make_spec(backbone: Backbone, *, store_dtype: str) -> FeatureSpec:
         settings=backbone.settings,
         weights=backbone.weights_digest,
         preprocess=backbone.preprocess.to_json(),
-        fingerprint=preprocessing_fingerprint(backbone.preprocess),
+        fingerprint=fingerprint(backbone.preprocess),
         compute_dtype=backbone.compute_dtype,
         store_dtype=store_dtype,
         source=backbone.source,
@@ -220,7 +221,9 @@ def open_target(
       SpecMismatchError: The store holds the feature with another classifier.
     """
     shapes = backbone.feature_shapes()
-    resolved = resolve_features(features, shapes)
+    resolved = resolve_features(
+        features, shapes, backbone=backbone.name, poolings=backbone.preprocess.poolings
+    )
     infos = {
         feature.name: FeatureInfo(
             shape=feature_shape(feature, shapes),

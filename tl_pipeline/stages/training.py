@@ -17,6 +17,7 @@ from tl_pipeline.progress import Progress
 from tl_pipeline.reporting.html import make_report
 from tl_pipeline.runs.predictions import Predictions
 from tl_pipeline.runs.run import Run, write_run
+from tl_pipeline.spec import find_taken
 from tl_pipeline.stages.cached_views import CachedViews
 from tl_pipeline.stages.choosing import Choosing
 from tl_pipeline.stages.comparison import compare_baselines
@@ -98,7 +99,7 @@ def run_training(
             l2=heads.strengths,
             shots=shots,
             n_seeds=heads.n_seeds,
-            unit="test images",
+            unit=f"test {find_taken(store.spec)}",
             selection=heads.selection,
             n_folds=heads.n_folds,
         )

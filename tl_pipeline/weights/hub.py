@@ -3,15 +3,21 @@
 The library reads HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from tl_pipeline.errors import WeightsError, shorten
+from tl_pipeline.weights import sentence_files, tokenizer_files
 from tl_pipeline.weights.source import HubName
 
 # The first that a repository has; what executes nothing by its format comes first.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "tf_model.weights.h5")
-BESIDE = ("config.json", "preprocessor_config.json")  # say how images become inputs
+# What says how images, or texts, become inputs.
+BESIDE: Mapping[str, tuple[str, ...]] = {
+    "images": ("config.json", "preprocessor_config.json"),
+    "texts": ("config.json", *tokenizer_files.FILES, *sentence_files.FILES),
+}
 
 
 class HubFile(NamedTuple):
@@ -21,10 +27,20 @@ class HubFile(NamedTuple):
     commit: str
 
 
-def fetch_weights(name: HubName) -> HubFile:
+def find_in_folder(path: Path) -> Path:
+    """Returns the weights in a folder laid out as a repository; a file is itself."""
+    found = [path / name for name in WEIGHTS if (path / name).is_file()]
+    return found[0] if found else path
+
+
+def fetch_weights(
+    name: HubName, *, beside: Sequence[str] = BESIDE["images"]
+) -> HubFile:
     """Returns a repository's weights from the cache, downloaded where they are not.
 
-    What says how its images are prepared is fetched with them, of the same commit.
+    Args:
+      name: The repository.
+      beside: Files that are fetched with them, of the same commit, where they are.
 
     Raises:
       WeightsError: There is no such repository, revision or file, it is not to be
@@ -44,7 +60,7 @@ def fetch_weights(name: HubName) -> HubFile:
         # The library's own errors, the network's and the disk's have no other root.
         except Exception as error:
             raise _refusal(name, wanted, error) from error
-        for other in BESIDE:
+        for other in beside:
             try:
                 _fetch(name.repository, other, found.commit)
             except Exception as error:

@@ -15,8 +15,9 @@ import numpy as np
 SAMPLED = 48  # values of each output
 _EMBEDDED = re.compile(
     "patch_embed|pos|cls|class_emb|token|regis|^embedding/|conv1|^stem.0|^features.0.0"
+    "|word_emb|wte|wpe"
 )
-_ROWS = re.compile("pos|cls|class_emb|token|regis")
+_ROWS = re.compile("pos|cls|class_emb|token|regis|word_emb|wte|wpe")
 _FACTORS = re.compile("(weight|scale|gamma|lambda1|layer_scale_parameter|layer_scale)$")
 
 
@@ -61,6 +62,20 @@ def draw_images(size: int, n: int = 2) -> np.ndarray:
     coarse = coarse.repeat(-(-size // 4), 2)[:, :size, :size]
     noise = rng.uniform(0, 255, (n, size, size, 3))
     return np.rint((coarse + noise) / 2).astype(np.uint8)
+
+
+def draw_ids(vocabulary: int, lengths: tuple[int, ...]) -> np.ndarray:
+    """Draws token ids, int32 [n, T] of the longest T, -1 behind a text's end.
+
+    The first few ids are left to padding, and the last one, of the highest value, ends
+    each text, as CLIP's do.
+    """
+    rng = np.random.RandomState([vocabulary, *lengths])
+    ids = rng.randint(4, vocabulary - 1, (len(lengths), max(lengths)))
+    for row, length in zip(ids, lengths, strict=True):
+        row[length - 1] = vocabulary - 1
+        row[length:] = -1
+    return ids.astype(np.int32)
 
 
 def normalize_images(images: np.ndarray, colors: tuple) -> np.ndarray:
