@@ -1,6 +1,7 @@
 import csv
 import hashlib
 import json
+import pickle
 
 import numpy as np
 import pyarrow as pa
@@ -156,6 +157,20 @@ def test_a_table_that_changed_after_it_was_listed_gives_no_texts(tmp_path):
     table.write_text("text\nsomething else\n")
     with pytest.raises(OSError, match="changed after it was listed"):
         dataset.read(dataset.items[0])
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_another_process_reads_the_same_texts_or_none(tmp_path, suffix):
+    table = write_table(tmp_path / f"t{suffix}")
+    dataset = load_dataset(table)
+    sent = pickle.dumps(dataset)
+    assert len(pickle.dumps(dataset.reader)) < 1000  # the texts stay in their file
+    there = pickle.loads(sent)
+    found = [there.read(item) for item in dataset.items]
+    assert found == [dataset.read(item) for item in dataset.items] and any(found)
+    write_table(tmp_path / f"t{suffix}")
+    with pytest.raises(OSError, match="changed after it was listed"):
+        pickle.loads(sent).read(dataset.items[0])
 
 
 def test_texts_in_class_folders_are_the_bytes_of_their_files(tmp_path):

@@ -101,10 +101,12 @@ class Outcome(NamedTuple):
     Attributes:
       parts: Of each lane, in order.
       opened: How many examples were opened.
+      cut: How many of them were cut.
     """
 
     parts: tuple[Part, ...]
     opened: int
+    cut: int
 
 
 def make_lane_job(target: Target, group: Group, range_index: int) -> LaneJob:
@@ -136,7 +138,8 @@ def do_job(job: Job, *, workers: int | None = None) -> Outcome:
     parts: dict[int, Part] = {}
     lanes = [_open(job, place, parts) for place in range(len(job.lanes))]
     fill_lanes(lanes, job.inputs, workers, NoProgress())
-    return Outcome(tuple(parts[place] for place in sorted(parts)), job.inputs.opened)
+    done = tuple(parts[place] for place in sorted(parts))
+    return Outcome(done, job.inputs.opened, job.inputs.cut)
 
 
 def _open(job: Job, place: int, parts: dict[int, Part]) -> Lane:

@@ -66,6 +66,7 @@ def run_jobs(
             for job, outcome in outcomes:
                 arrived[job] = outcome
                 inputs.opened += outcome.opened
+                inputs.cut += outcome.cut
                 while committed < len(ranges):
                     one = ranges[committed]
                     if one.job not in arrived:
