@@ -57,14 +57,15 @@ def main() -> None:
     with torch.inference_mode():
         with Path(table).open(newline="") as file:
             run([row["text"] for row in csv.DictReader(file)][: 4 * BATCH])
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), time.process_time()
         with Path(table).open(newline="") as file:
             texts = [row["text"] for row in csv.DictReader(file)]
         np.save(out, run(texts))
         with open(out, "rb") as file:
             os.fsync(file.fileno())
         rate = len(texts) / (time.perf_counter() - begin)
-    print(json.dumps({"rate": rate, "torch": torch.__version__}))
+        used = (time.process_time() - used) / len(texts)
+    print(json.dumps({"rate": rate, "used": used, "torch": torch.__version__}))
 
 
 if __name__ == "__main__":

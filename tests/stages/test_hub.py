@@ -14,8 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from tl_pipeline.backbones import bert
+from tl_pipeline.backbones.byte_tokens import byte_preprocess
 from tl_pipeline.backbones.digits_cnn import BUNDLED
+from tl_pipeline.backbones.parameters import parameter_shapes, random_parameters
+from tl_pipeline.backbones.text_transformer import TextTransformer
 from tl_pipeline.digest import file_digest
+from tl_pipeline.weights.safetensors import write_safetensors
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LOAD = """
@@ -85,9 +90,9 @@ def hub() -> Iterator[str]:
         thread.join()
 
 
-def load(weights: str, home: Path, **environment: str) -> dict:
+def load(weights: str, home: Path, program: str = LOAD, **environment: str) -> dict:
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, weights],
+        [sys.executable, "-c", program, weights],
         capture_output=True,
         text=True,
         check=False,
@@ -145,3 +150,41 @@ def test_a_cache_that_was_made_by_hand_as_the_message_says_is_used(tmp_path):
     origin = load("hf:us/digits", tmp_path, HF_HUB_OFFLINE="1")["origin"]
     assert origin["commit"] == COMMIT
     assert origin["sha256"] == file_digest(BUNDLED)
+
+
+LOAD_TEXTS = """
+import json, sys
+from tl_pipeline.backbones import bert, registry
+from tl_pipeline.stages.backbones import load_backbone
+shape = bert.VARIANTS["minilm_l6"]._replace(width=16, depth=1, heads=2)
+bert.VARIANTS["bert_tiny"] = shape._replace(vocabulary=256, positions=32)
+registry._MODULES["bert_tiny"] = bert.__name__
+backbone = load_backbone("bert_tiny", weights=sys.argv[1])
+found = {"tokenizer": backbone.preprocess.tokenizer, "settings": backbone.settings}
+print(json.dumps(found))
+"""
+
+
+def test_the_tokenizer_and_configuration_of_a_repository_come_with_it(hub, tmp_path):
+    folder = tmp_path / "w"
+    folder.mkdir()
+    shape = bert.VARIANTS["minilm_l6"]._replace(width=16, depth=1, heads=2)
+    network = TextTransformer(shape._replace(vocabulary=256, positions=32))
+    arrays = random_parameters(parameter_shapes(network), seed=0)
+    write_safetensors(folder / "model.safetensors", arrays, metadata={})
+    modules = [{"path": "", "type": "a.Transformer"}, {"path": "1_Pooling"}]
+    modules[1]["type"] = "a.Pooling"
+    bytes_of = byte_preprocess(32)
+    Hub.repositories["us/words"] = {
+        "model.safetensors": (folder / "model.safetensors").read_bytes(),
+        "tokenizer.json": bytes_of.content.encode(),
+        "config.json": b'{"hidden_size": 16}',
+        "modules.json": json.dumps(modules).encode(),
+        "1_Pooling/config.json": b'{"pooling_mode_max_tokens": true}',
+        "sentence_bert_config.json": b'{"max_seq_length": 24}',
+    }
+    found = load("hf:us/words", tmp_path, LOAD_TEXTS, HF_ENDPOINT=hub)
+    assert found["tokenizer"] == bytes_of.tokenizer
+    assert found["settings"]["sentence"] == "max"
+    assert found["settings"]["max_length"] == 24
+    assert f"HEAD /us/words/resolve/{COMMIT}/vocab.txt" in Hub.asked

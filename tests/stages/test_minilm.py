@@ -51,7 +51,7 @@ def test_embeddings_are_those_of_sentence_transformers(minilm: Backbone):
             np.testing.assert_allclose(outputs[layer][:8], expected, atol=1e-4)
 
 
-LAYERS = [f"layer{i}:{pooling}" for i in (4, 5, 6) for pooling in ("mean", "cls")]
+LAYERS = [f"layer{i}:{pooling}" for i in (4, 5) for pooling in ("mean", "cls")]
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def trec(realdata: Path, minilm: Backbone, tmp_path_factory) -> tuple[str, Path]
 
 def test_heads_on_questions_choose_layer_and_pooling_and_are_right_on_93_percent(trec):
     store, runs = trec
-    both = [f"layer{i}:mean+layer{i}:cls" for i in (4, 5, 6)]
+    both = [f"layer{i}:mean+layer{i}:cls" for i in (4, 5)]
     report = train(store, run_root=runs, features=[*LAYERS, *both], l2=[0.01, 0.03])
     assert report.test["accuracy"]["value"] >= 0.93, report.chosen
     assert report.counts["test"] == 500

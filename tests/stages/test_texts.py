@@ -181,6 +181,7 @@ def test_what_is_of_images_alone_says_so(tmp_path):
     table = write_csv(tmp_path / "t.csv", list_rows())
     with pytest.raises(RequestError, match="views: the backbone takes texts"):
         run(table, tmp_path, views=make_views(2, "light"))
+    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]  # told first
     with pytest.raises(BackboneError, match="bert_tiny: it takes texts"):
         check_trainable("bert_tiny")
 

@@ -17,6 +17,8 @@ def byte_preprocess(max_length: int) -> TextPreprocess:
     content = canonical_json(
         {
             "version": "1.0",
+            "truncation": None,
+            "padding": None,
             "normalizer": None,
             "pre_tokenizer": {
                 "type": "ByteLevel",
