@@ -149,7 +149,7 @@ def _surround(cores: int) -> Iterator[None]:
     import dask.config
 
     key = "distributed.nanny.pre-spawn-environ"
-    said = {CORES: str(cores), "DASK_LOGGING__DISTRIBUTED": "warning"}
+    said = {CORES: str(cores), "DASK_LOGGING__DISTRIBUTED": "error"}
     said |= keep_variables()  # Dask has threads before anything of ours is loaded
     before = dict(os.environ)
     with dask.config.set({key: dask.config.get(key) | said}):
