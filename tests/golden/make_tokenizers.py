@@ -93,6 +93,11 @@ def write_bytes(folder: Path, vocab: dict[str, int], pairs: list[str]) -> None:
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *pairs]) + "\n")
 
 
+def dump(value: object) -> str:
+    """Writes a value in one line."""
+    return json.dumps(value, separators=(",", ":"))
+
+
 def main(folder: Path) -> None:
     """Writes all of them."""
     texts = [*README.read_text().splitlines(), *HARD.values()]
@@ -118,8 +123,15 @@ def main(folder: Path) -> None:
         for file in (folder / f"{kind}-saved").iterdir():
             if file.name != "tokenizer.json":
                 file.unlink()
-    golden = {"texts": HARD, "ids": ids}
-    (folder / "hard.json").write_text(json.dumps(golden, indent=1) + "\n")
+            else:
+                file.write_text(dump(json.loads(file.read_text())) + "\n")
+    entries = [
+        f'"{part}": {{\n'
+        + ",\n".join(f'  "{name}": {dump(value)}' for name, value in values.items())
+        + "\n}"
+        for part, values in (("texts", HARD), *ids.items())
+    ]
+    (folder / "hard.json").write_text("{\n" + ",\n".join(entries) + "\n}\n")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def test_hard_texts_have_the_ids_that_transformers_gives_them(kind, folder):
     preprocess = as_preprocess(loaded.content)
     for name, text in HARD["texts"].items():
         ids, is_cut = encode_text(text, preprocess)
-        assert ids[ids >= 0].tolist() == HARD["ids"][kind][name], name
+        assert ids[ids >= 0].tolist() == HARD[kind][name], name
         assert not is_cut
     vocab = json.loads(loaded.content)["model"]["vocab"]
     assert loaded.n_ids == 1 + max(vocab.values())

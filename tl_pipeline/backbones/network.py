@@ -82,7 +82,8 @@ class NetworkBackbone:
         set_parameters(network, parameters)
         fold_batch_norms(network)
         standardize_kernels(network)
-        self._graph, state = nnx.split(network)
+        graph, state = nnx.split(network)
+        self._graph = Structure(graph)
         self._state = cast_floats(state, compute_dtype)
         self._placed: dict[Placement, Any] = {}
 
@@ -165,12 +166,33 @@ class NetworkBackbone:
         return self._placed[placement]
 
 
+class Structure:
+    """What `nnx.split` gives beside the weights, hashed once.
+
+    Every call of a compiled function asks for the hash of what it is compiled for, and
+    to walk through a network takes milliseconds.
+    """
+
+    def __init__(self, graph: Any):
+        """Takes the structure."""
+        self.graph = graph
+        self._hash = hash(graph)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, Structure) and self.graph == other.graph
+        )
+
+
 @functools.partial(
     jax.jit,
     static_argnames=("graph", "features", "preprocess", "compute_dtype", "precision"),
 )
 def compute_features(
-    graph: Any,
+    graph: "Structure",
     state: Any,
     inputs: jax.Array,
     *,
@@ -182,7 +204,7 @@ def compute_features(
     """Takes inputs in, runs the network, pools; outputs not asked for cost nothing.
 
     Args:
-      graph: The network's structure, from `nnx.split`.
+      graph: The network's structure.
       state: Its weights.
       inputs: [B, ...] of the preprocessing's dtype.
       features: What to return.
@@ -195,7 +217,7 @@ def compute_features(
     """
     intake = find_intake(preprocess)
     with jax.default_matmul_precision(precision):
-        network = nnx.merge(graph, state)
+        network = nnx.merge(graph.graph, state)
         outputs = network(intake.take(inputs, preprocess, compute_dtype))
     wide = {f.output: outputs[f.output].astype(jnp.float32) for f in features}
     return {
