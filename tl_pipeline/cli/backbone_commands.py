@@ -39,12 +39,14 @@ def show(name: str, *, as_json: AsJson = False) -> None:
 
     console = Console(as_json=as_json)
     facts: dict[str, Any] = describe_backbone(name)
+    # A network of texts takes tokens that the weights bring.
+    brings = facts["preprocess"].get("kind") == "text"
     of_top = facts["classifier_parameters"]
     console.say(
         f"{facts['name']}: {facts['parameters']:,} parameters"
         + (f", and {of_top:,} of its published classifier" if of_top else ""),
         f"work of one {facts['takes'][:-1]} of "
-        f"{'x'.join(map(str, facts['input_shape']))}: "
+        f"{'x'.join(map(str, facts['input_shape']))}{' tokens' * brings}: "
         f"{facts['flops'] / 1e9:.3g} GFLOPs, a multiply-add counted as 2",
         "",
     )
@@ -53,8 +55,6 @@ def show(name: str, *, as_json: AsJson = False) -> None:
         for feature, shape in facts["features"].items()
     ]
     console.say(format_table(table), "")
-    # A network of texts takes tokens that the weights bring.
-    brings = facts["preprocess"].get("kind") == "text"
     console.say(
         "input, where the weights say nothing else:",
         f"  texts of at most {facts['input_shape'][0]:,} tokens, by the tokenizer that "
