@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tl_pipeline.store import shards
 from tl_pipeline.store.reading import read_keys, read_rows
 from tl_pipeline.store.schema import FeatureInfo
 from tl_pipeline.store.shards import build_shard
@@ -78,6 +79,20 @@ def test_the_same_content_makes_the_same_bytes_whatever_the_order_of_names(toy):
 )
 def test_other_content_makes_another_name(toy, changes):
     assert build(toy, **changes)[0].entry.name != build(toy)[0].entry.name
+
+
+def test_the_bytes_do_not_depend_on_when_datasets_are_closed(toy, monkeypatch):
+    infos = {name: FeatureInfo((64,), "float16") for name in ("a", "b")}
+    expected, _ = build(toy, n=15, infos=infos)
+    held, add = [], shards.add_dataset
+
+    def add_and_hold(*args):
+        held.append(add(*args))
+        return held[-1]
+
+    monkeypatch.setattr(shards, "add_dataset", add_and_hold)
+    assert build(toy, n=15, infos=infos)[0] == expected
+    assert len(held) == 4
 
 
 def test_it_reads_like_a_document(toy, tmp_path):

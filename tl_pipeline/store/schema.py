@@ -134,6 +134,9 @@ def add_dataset(
         layout = {"chunks": (chunk, *rows.shape[1:]), "fletcher32": True}
     dataset = group.create_dataset(name, data=rows, track_times=False, **layout)
     add_text(dataset, "description", description)
+    # Rows are placed now and not when the dataset is closed: where another thread has
+    # h5py's lock that is later, and the file would have other bytes.
+    dataset.flush()
     return dataset
 
 
