@@ -53,6 +53,6 @@ def test_every_run_ends_in_a_right_state_whatever_happens_to_it(
     for run in runs:
         assert run["name"] in ENDS[run["trouble"]], run
         if run["name"] == "Failed":
-            assert "room" in run["says"] or "space" in run["says"], run
+            assert "RoomError" in run["says"] or "No space" in run["says"], run
     assert runs[-1]["name"] in WENT_ON
     assert left == {"verified": True, "unfinished": [], "processes": [], "refused": 0}
