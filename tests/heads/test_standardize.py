@@ -25,6 +25,18 @@ def test_standardized_features_are_those_of_scikit_learn(features: np.ndarray):
     np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
+def test_a_stray_last_bit_of_float16_is_no_feature():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(1000, 3)).astype(np.float16)
+    features[:, 1] = 0
+    features[7, 1] = np.float16(2**-24)  # the smallest that there is
+    assert 0 < features[:, 1].std(dtype=np.float64) < 1e-8
+    assert fit_standardizer(features).scale[1] == 1
+    # As float32 keeps them, features as small as that may be all that there is.
+    tiny = np.float32(1e-9) * rng.normal(size=(1000, 3)).astype(np.float32)
+    np.testing.assert_allclose(fit_standardizer(tiny).scale, tiny.std(axis=0), rtol=0.1)
+
+
 def test_a_constant_feature_becomes_zero_at_any_magnitude():
     features = np.full((1000, 3), [0.1, 1e4 / 3, 0.0])  # their float64 std is not 0
     assert fit_standardizer(features).scale.tolist() == [1, 1, 1]

@@ -15,6 +15,11 @@ class Standardizer(NamedTuple):
     scale: np.ndarray  # [D] float32, never zero
 
 
+# The least that float16 keeps of a number, and of a feature's deviation beside the
+# largest one's: what is below both is rounding.
+SMALLEST, SMALL_SHARE = 2.0**-24, 1e-3
+
+
 def fit_standardizer(features: ArrayLike, *, min_std: float = 1e-6) -> Standardizer:
     """Fits the mean and scale of each feature.
 
@@ -25,7 +30,9 @@ def fit_standardizer(features: ArrayLike, *, min_std: float = 1e-6) -> Standardi
       features: [N, D] floating. One row per example, padding already removed.
       min_std: A feature whose standard deviation is not above this share of its
         largest magnitude keeps scale 1, so a constant feature maps to 0 and not to
-        NaN or to its own rounding errors.
+        NaN or to its own rounding errors. So does one that is not above `SMALLEST`,
+        unless the others are about as small: a network's dead unit, of which float16
+        keeps a stray last bit in some rows.
 
     Returns:
       A `Standardizer` of two [D] float32 arrays.
@@ -51,7 +58,9 @@ def fit_standardizer(features: ArrayLike, *, min_std: float = 1e-6) -> Standardi
     mean = features.mean(axis=0, dtype=np.float64)
     std = features.std(axis=0, dtype=np.float64)
     magnitude = np.maximum(features.max(axis=0), -features.min(axis=0))
-    scale = np.where(std > min_std * magnitude.astype(np.float64), std, 1.0)
+    small = min(SMALLEST, SMALL_SHARE * std.max(initial=0.0))
+    least = np.maximum(min_std * magnitude.astype(np.float64), small)
+    scale = np.where(std > least, std, 1.0)
     return Standardizer(mean.astype(np.float32), scale.astype(np.float32))
 
 
