@@ -51,6 +51,11 @@ def test_a_folder_is_no_file(tmp_path):
         load_tensors(tmp_path / "w.h5")
 
 
+def test_a_name_without_suffix_that_is_not_there_is_no_unknown_format(tmp_path):
+    with pytest.raises(WeightsError, match="there is no such file"):
+        load_tensors(tmp_path / "mobilenet")
+
+
 def test_an_unknown_format_lists_the_known_ones(tmp_path):
     with pytest.raises(
         WeightsError, match=r"'.pkl' files. Known are .h5, .hdf5, .npz, .saf"

@@ -38,7 +38,8 @@ def load_tensors(path: Path) -> Tensors:
       WeightsError: The file is missing, of an unknown format, truncated or otherwise
         not what its name says.
     """
-    if path.suffix.lower() not in _READERS:
+    # What has no suffix and is not there is a name that was mistyped.
+    if path.suffix.lower() not in _READERS and (path.suffix or path.exists()):
         raise WeightsError(
             f"Asked for weights {path}: no reader for {path.suffix or 'such names'!r} "
             f"files. Known are {', '.join(_READERS)}; also pretrained, "
