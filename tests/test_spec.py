@@ -5,13 +5,8 @@ from typing import Any
 import pytest
 
 from tl_pipeline.errors import BackboneError, ConfigError, SpecMismatchError
-from tl_pipeline.spec import (
-    FeatureSpec,
-    ImagePreprocess,
-    check_same_spec,
-    diff_specs,
-    parse_feature,
-)
+from tl_pipeline.preprocess import ImagePreprocess
+from tl_pipeline.spec import FeatureSpec, check_same_spec, diff_specs, parse_feature
 
 PREPROCESS = ImagePreprocess(
     color="rgb",

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:  # what type checkers and editors see
     from tl_pipeline.backbones.own import OwnBackbone
     from tl_pipeline.data.sources import load_dataset
+    from tl_pipeline.preprocess import ImagePreprocess
     from tl_pipeline.runs.run import load_run
-    from tl_pipeline.spec import ImagePreprocess
     from tl_pipeline.stages.backbones import load_backbone
     from tl_pipeline.stages.compare_runs import compare_runs
     from tl_pipeline.stages.extract import extract
@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # what type checkers and editors see
     from tl_pipeline.store.store import open_store
 
 _HOMES = {
-    "ImagePreprocess": "tl_pipeline.spec",
+    "ImagePreprocess": "tl_pipeline.preprocess",
     "OwnBackbone": "tl_pipeline.backbones.own",
     "compare_runs": "tl_pipeline.stages.compare_runs",
     "extract": "tl_pipeline.stages.extract",

@@ -63,3 +63,18 @@ def file_digest(path: Path) -> str:
 def short_digest(digest: str) -> str:
     """Returns the first 12 digits, the part that names files and folders."""
     return digest[:SHORT]
+
+
+def plain_json(value: Json) -> dict[str, Json]:
+    """Makes tuples lists, so that a spec equals itself after a trip through JSON."""
+
+    def plain(value: Json) -> Json:
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return value
+
+    result = plain(value)
+    assert isinstance(result, dict)
+    return result

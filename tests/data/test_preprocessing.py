@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from tl_pipeline.data.decoding import DecodeError, decode_image
 from tl_pipeline.data.preprocessing import preprocess_image, preprocessing_fingerprint
-from tl_pipeline.spec import INTERPOLATIONS, ImagePreprocess
+from tl_pipeline.preprocess import INTERPOLATIONS, ImagePreprocess
 
 SHORT = ImagePreprocess(
     color="rgb",

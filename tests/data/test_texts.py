@@ -16,7 +16,7 @@ from tl_pipeline.data.texts import decode_text
 from tl_pipeline.data.tokenizing import HARD_TEXTS, LENGTHS, encode_text
 from tl_pipeline.data.words import count_words
 from tl_pipeline.errors import DatasetError
-from tl_pipeline.spec import BagPreprocess
+from tl_pipeline.preprocess import BagPreprocess
 
 BYTES = byte_preprocess(64)
 

@@ -17,9 +17,9 @@ from tl_pipeline.cli.app import run_command
 from tl_pipeline.data.decoding import decode_image
 from tl_pipeline.data.preprocessing import preprocess_image
 from tl_pipeline.data.sources import load_dataset
+from tl_pipeline.preprocess import ImagePreprocess
 from tl_pipeline.reporting.contact_sheet import GAP
 from tl_pipeline.runs.run import load_run
-from tl_pipeline.spec import ImagePreprocess
 from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.finetune_preview import MOST_EXAMPLES, preview_finetune

@@ -19,7 +19,8 @@ from tl_pipeline.data.decoding import decode_image
 from tl_pipeline.data.preprocessing import preprocess_image
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.errors import ConfigError, ParityError, RequestError, StoreError
-from tl_pipeline.spec import DEEP, ImagePreprocess, View
+from tl_pipeline.preprocess import DEEP, ImagePreprocess
+from tl_pipeline.spec import View
 from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.extract import extract
 from tl_pipeline.stages.extraction import ExtractReport

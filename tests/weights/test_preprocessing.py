@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tl_pipeline.errors import WeightsError
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.preprocess import ImagePreprocess
 from tl_pipeline.weights.preprocessing import read_preprocess
 
 DEFAULT = ImagePreprocess(

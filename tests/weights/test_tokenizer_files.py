@@ -9,7 +9,7 @@ import pytest
 from tl_pipeline.data.tokenizing import encode_text
 from tl_pipeline.digest import bytes_digest
 from tl_pipeline.errors import WeightsError
-from tl_pipeline.spec import TextPreprocess
+from tl_pipeline.preprocess import TextPreprocess
 from tl_pipeline.weights.tokenizer_files import lower_first, read_tokenizer
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "tokenizers"

@@ -14,7 +14,7 @@ from tl_pipeline.backbones.features import resolve_features
 from tl_pipeline.backbones.pixels import NO_WEIGHTS
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
-from tl_pipeline.spec import BagPreprocess
+from tl_pipeline.preprocess import BagPreprocess
 
 NAME = "bag_of_words"
 SIZE = 4096  # 8 KiB a text in float16

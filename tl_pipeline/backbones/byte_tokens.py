@@ -5,7 +5,7 @@ token is as good as another.
 """
 
 from tl_pipeline.digest import bytes_digest, canonical_json
-from tl_pipeline.spec import TextPreprocess
+from tl_pipeline.preprocess import TextPreprocess
 
 
 def byte_preprocess(max_length: int) -> TextPreprocess:

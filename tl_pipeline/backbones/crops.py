@@ -2,7 +2,7 @@
 
 import math
 
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.preprocess import ImagePreprocess
 
 # (mean, standard deviation) of pixels from 0 to 1
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

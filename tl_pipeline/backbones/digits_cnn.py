@@ -15,7 +15,7 @@ from tl_pipeline.backbones.architecture import Architecture, fill_settings
 from tl_pipeline.backbones.layers import Bias, Conv, Linear, relu
 from tl_pipeline.backbones.published import list_checkpoints
 from tl_pipeline.digest import Json
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.preprocess import ImagePreprocess
 
 NAME = "digits_cnn"
 CLASSES = 5  # the digits 0 to 4

@@ -41,7 +41,7 @@ from tl_pipeline.backbones.layouts import (
 from tl_pipeline.backbones.mobile_layouts import timm_rules, torchvision_rules
 from tl_pipeline.backbones.published import CLASSES, list_checkpoints, say_how_to_get
 from tl_pipeline.digest import Json
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.preprocess import ImagePreprocess
 
 MIN_INPUT = 32  # five halvings
 

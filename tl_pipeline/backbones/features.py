@@ -8,7 +8,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from tl_pipeline.errors import BackboneError
-from tl_pipeline.spec import POOLINGS, Feature, parse_feature
+from tl_pipeline.preprocess import POOLINGS
+from tl_pipeline.spec import Feature, parse_feature
 
 
 def resolve_features(
@@ -48,7 +49,8 @@ def resolve_features(
             f"{', '.join(shapes)}.{hint}"
         )
     for feature in features:
-        if feature.pooling not in poolings:
+        vector = len(shapes[feature.output]) == 1 and feature.pooling == "none"
+        if feature.pooling not in poolings and not vector:
             raise BackboneError(
                 f"Asked for feature {feature.name!r}: of {backbone or 'this backbone'} "
                 f"outputs are pooled by {', '.join(poolings)}. Ask for "

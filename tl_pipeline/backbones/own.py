@@ -17,7 +17,7 @@ from typing import Any
 from tl_pipeline.backbones.architecture import fill_settings
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError, shorten
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.preprocess import ImagePreprocess
 
 _KINDS = (bool, int, float, str)  # of settings
 

@@ -13,7 +13,7 @@ from tl_pipeline.backbones.backbone import Forward
 from tl_pipeline.backbones.features import resolve_features
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.preprocess import ImagePreprocess
 
 NAME = "pixels"
 NO_WEIGHTS = "none"  # the source string of what has no weights

@@ -12,7 +12,7 @@ from typing import Any
 
 from tl_pipeline.backbones.architecture import Architecture
 from tl_pipeline.digest import Json
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.preprocess import ImagePreprocess
 
 CLASSES = 1000  # of ImageNet-1k, on which most are trained
 

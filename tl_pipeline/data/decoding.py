@@ -68,7 +68,7 @@ _UPRIGHT = {
 
 
 class DecodeError(Exception):
-    """Bytes that are no usable image or text; its own text is the reason."""
+    """Bytes that are no usable image, text or recording; its text is the reason."""
 
 
 def decode_image(

@@ -8,7 +8,7 @@ from PIL import Image
 
 from tl_pipeline.arrays import array_digest
 from tl_pipeline.data.decoding import DecodeError, decode_image
-from tl_pipeline.spec import DEEP, ImagePreprocess
+from tl_pipeline.preprocess import DEEP, ImagePreprocess
 
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,

@@ -12,7 +12,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tl_pipeline.arrays import array_digest
-from tl_pipeline.spec import TextPreprocess
+from tl_pipeline.preprocess import TextPreprocess
 
 PADDING = -1
 # Close together where most questions and sentences are: each token of padding costs as

@@ -15,7 +15,7 @@ import numpy as np
 
 from tl_pipeline.arrays import array_digest
 from tl_pipeline.data.tokenizing import HARD_TEXTS
-from tl_pipeline.spec import BagPreprocess
+from tl_pipeline.preprocess import BagPreprocess
 
 _WORD = re.compile(r"\w+")
 

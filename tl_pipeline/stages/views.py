@@ -14,7 +14,8 @@ from tl_pipeline.augmentation.recipe import Recipe, make_recipe
 from tl_pipeline.digest import Json, canonical_json
 from tl_pipeline.errors import ConfigError
 from tl_pipeline.examples import Examples
-from tl_pipeline.spec import ImagePreprocess, View
+from tl_pipeline.preprocess import ImagePreprocess
+from tl_pipeline.spec import View
 
 if TYPE_CHECKING:
     import jax

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tl_pipeline.errors import WeightsError, shorten
-from tl_pipeline.weights import sentence_files, tokenizer_files
+from tl_pipeline.weights import extractor_files, sentence_files, tokenizer_files
 from tl_pipeline.weights.source import HubName
 
 # The first that a repository has; what executes nothing by its format comes first.
 WEIGHTS = ("model.safetensors", "pytorch_model.bin", "tf_model.weights.h5")
-# What says how images, or texts, become inputs.
+# What says how images, texts, or recordings, become inputs.
 BESIDE: Mapping[str, tuple[str, ...]] = {
     "images": ("config.json", "preprocessor_config.json"),
     "texts": ("config.json", *tokenizer_files.FILES, *sentence_files.FILES),
+    "recordings": ("config.json", extractor_files.FILE),
 }
 
 

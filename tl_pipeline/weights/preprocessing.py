@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tl_pipeline.errors import RequestError, WeightsError, shorten
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.preprocess import ImagePreprocess
 
 MAX_BYTES = 2**20
 _TIMM, _TRANSFORMERS = "config.json", "preprocessor_config.json"
