@@ -14,6 +14,7 @@ from prefect.artifacts import (
 from prefect.assets import Asset, AssetProperties, materialize
 from prefect.cache_policies import NO_CACHE
 
+from tl_pipeline.places import is_url
 from tl_pipeline.reporting.markdown import make_markdown
 from tl_pipeline.stages.run_picture import draw_run
 
@@ -52,7 +53,7 @@ def record_lineage(summary: Mapping[str, Any]) -> None:
     trained = summary["train"]
     store, head = (
         Asset(
-            key=Path(trained[kind]).resolve().as_uri(),
+            key=_address(trained[kind]),
             properties=AssetProperties(name=Path(trained[kind]).name, description=what),
         )
         for kind, what in (("store", "Feature store"), ("run", "Head and its run"))
@@ -61,6 +62,10 @@ def record_lineage(summary: Mapping[str, Any]) -> None:
     _materialize(store, facts, [])
     scores = {name: found["value"] for name, found in trained["test"].items()}
     _materialize(head, scores, [store])
+
+
+def _address(place: str) -> str:
+    return place if is_url(place) else Path(place).resolve().as_uri()
 
 
 def _materialize(asset: Asset, facts: dict[str, Any], of: list[Asset | str]) -> None:

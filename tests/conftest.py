@@ -3,11 +3,17 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+from tl_pipeline.object_paths import ObjectPath
 
 # What one worker compiled, the others and all processes they start need not compile.
 COMPILED = "JAX_COMPILATION_CACHE_DIR"
@@ -39,3 +45,58 @@ def realdata() -> Path:
     if not folder:
         pytest.skip("TL_PIPELINE_REALDATA does not name a folder with real data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3-compatible server of our own, on loopback."""
+    script = Path(__file__).with_name("s3_server.py")
+    with subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        assert server.stdout
+        yield f"http://127.0.0.1:{server.stdout.readline().strip()}"
+        server.kill()
+
+
+@pytest.fixture
+def s3_environment(
+    s3_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> dict[str, str]:
+    """What leads this process, and those it starts, to the server; a cache apart."""
+    nothing = tmp_path / "aws"
+    nothing.touch()
+    said = {
+        "AWS_ACCESS_KEY_ID": "tester",
+        "AWS_SECRET_ACCESS_KEY": "a-secret-that-nobody-must-see",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": s3_server,
+        "AWS_CONFIG_FILE": str(nothing),
+        "AWS_SHARED_CREDENTIALS_FILE": str(nothing),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "XDG_CACHE_HOME": str(tmp_path / "caches"),
+    }
+    for name, value in said.items():
+        monkeypatch.setenv(name, value)
+    return said
+
+
+@pytest.fixture
+def make_bucket(s3_environment: dict[str, str]) -> Callable[[str], ObjectPath]:
+    """Makes an empty bucket, whose name begins as asked for."""
+
+    def make(prefix: str = "test") -> ObjectPath:
+        made = ObjectPath(f"{prefix}-{uuid.uuid4().hex}", "")
+        made._call("create_bucket")
+        return made
+
+    return make
+
+
+@pytest.fixture
+def bucket(make_bucket: Callable[..., ObjectPath]) -> ObjectPath:
+    """An empty bucket of its own."""
+    return make_bucket()

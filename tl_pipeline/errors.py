@@ -8,11 +8,14 @@
     │   ├── WeightsError          weights that cannot be read or do not fit
     │   ├── SpecMismatchError     a store or head of another feature spec
     │   ├── FeatureShapeError     features of a shape that a head cannot take
+    │   ├── BucketError           a bucket that is not there, or that refuses
     │   └── NotFoundError         a store, snapshot or run that is not there
     └── FailedError               the work itself failed (exit code 1)
         ├── StoreError            a feature store that cannot be written or read
         │   ├── StoreDamagedError bytes that are not the ones committed
-        │   └── StoreLockedError  another process holds the store
+        │   ├── StoreLockedError  another process holds the store
+    │   └── StoreConflictError another process committed to it at the same time
+        ├── ServerError           an object storage that cannot be reached
         ├── RunDamagedError       a run whose files are not the ones written
         ├── RoomError             work that does not fit on the disk or in memory
         ├── WorkersError          other processes that cannot be had, or that die
@@ -65,6 +68,12 @@ class FeatureShapeError(RequestError):
     """Features of a shape that the head cannot take."""
 
 
+class BucketError(RequestError, OSError):
+    """A bucket that is not there, or that refuses; or credentials that are missing."""
+
+    __str__ = Exception.__str__
+
+
 class NotFoundError(RequestError, FileNotFoundError):
     """A store, snapshot or run that does not exist."""
 
@@ -88,6 +97,16 @@ class StoreDamagedError(StoreError):
 
 class StoreLockedError(StoreError):
     """Another process holds the store's lock."""
+
+
+class StoreConflictError(StoreError):
+    """Another process committed to a store at the same time."""
+
+
+class ServerError(FailedError, OSError):
+    """An object storage that cannot be reached, or that fails."""
+
+    __str__ = Exception.__str__
 
 
 class RunDamagedError(FailedError):

@@ -48,7 +48,9 @@ class FinetuneConfig(Section):
         "light", description="none, light or strong; of split and views, the views"
     )
     augment_settings: Augmentation = Field(
-        {}, description="settings that differ from it: { rotation = 10.0 }"
+        {},
+        description="settings that differ from it: { rotation = 10.0 }; of texts "
+        "{ token_dropping = 0.3 }",
     )
     views: int = Field(
         0,

@@ -12,7 +12,7 @@ from PIL import Image
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.baselines import load_baselines
-from tl_pipeline.stages.extract import STAT_CACHE_NAME, extract
+from tl_pipeline.stages.extract import extract, find_stat_cache
 from tl_pipeline.stages.extraction import ExtractReport
 from tl_pipeline.stages.plan import PlanReport, plan
 from tl_pipeline.store.lock import hold_lock
@@ -129,7 +129,7 @@ def test_a_plan_writes_the_cache_of_digests_alone_and_waits_for_no_lock(
     monkeypatch.setattr("tl_pipeline.data.stat_cache.SETTLED_NS", 0)
     root = photos.parent / "stores"
     assert foresee(photos).inputs_hashed == 60
-    assert [path.name for path in root.iterdir()] == [STAT_CACHE_NAME]
+    assert list(root.iterdir()) == [find_stat_cache(root)]
     assert foresee(photos).inputs_hashed == 0
     store = Path(run(photos).store)
     write_photo(photos / "ants" / "new.png", 100)

@@ -6,16 +6,22 @@ loop, whose processes must start in a fraction of a second.
 
 import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tl_pipeline.digest import json_digest
 from tl_pipeline.examples import Examples
+from tl_pipeline.object_paths import ObjectPath
+from tl_pipeline.places import Place
 from tl_pipeline.spec import PLAIN, View
 from tl_pipeline.store.failures import Failure
 from tl_pipeline.store.manifest import Manifest
-from tl_pipeline.store.schema import FeatureInfo, find_unstorable, folder_name
+from tl_pipeline.store.schema import (
+    HISTORY,
+    FeatureInfo,
+    find_unstorable,
+    folder_name,
+)
 from tl_pipeline.store.store import FeatureStore, open_store
 from tl_pipeline.store.writer import create_store
 
@@ -75,7 +81,7 @@ def fail_some(digest: np.ndarray) -> str | None:
 
 
 def make_store(
-    root: Path, *, shard_rows: int = SHARD_ROWS, features: Sequence[str] = ("pool",)
+    root: Place, *, shard_rows: int = SHARD_ROWS, features: Sequence[str] = ("pool",)
 ) -> FeatureStore:
     """Makes or opens the toy store, whose shards are small."""
     path = root / folder_name("toy", json_digest(SPEC))
@@ -132,7 +138,7 @@ def fill(
 
 
 def extract(
-    root: Path, content: np.ndarray, *, on_range: Callable[[], None] = lambda: None
+    root: Place, content: np.ndarray, *, on_range: Callable[[], None] = lambda: None
 ) -> FeatureStore:
     """Runs a whole extraction: two requests of features, and a snapshot."""
     store = make_store(root)
@@ -143,8 +149,14 @@ def extract(
     return store
 
 
-def read_files(path: Path) -> dict[str, bytes]:
+def read_files(path: Place) -> dict[str, bytes]:
     """Returns the bytes of every file that must not depend on interruptions."""
+    if isinstance(path, ObjectPath):
+        return {
+            name: found.path.read_bytes()
+            for found in path.walk()
+            if (name := found.path.relative_to(path)) not in (".lock", HISTORY)
+        }
     kept = ("store.json", "failures.jsonl", "shards/*", "snapshots/*", ".tmp-*")
     return {
         str(file.relative_to(path)): file.read_bytes()

@@ -9,7 +9,7 @@ from tl_pipeline.cli.console import AsJson, Console
 
 
 def explore(
-    store: Path,
+    store: str,
     *,
     data: str | None = None,
     run: Path | None = None,

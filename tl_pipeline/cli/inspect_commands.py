@@ -11,8 +11,8 @@ Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=()
 
 
 def diff(
-    a: Path,
-    b: Path | None = None,
+    a: str,
+    b: str | None = None,
     *,
     dataset: str | None = None,
     snapshot_a: str | None = None,
@@ -52,7 +52,7 @@ def diff(
 
 
 def stats(
-    store: Path,
+    store: str,
     *,
     dataset: str | None = None,
     snapshot: str | None = None,
@@ -92,7 +92,7 @@ def stats(
 
 
 def neighbors(
-    store: Path,
+    store: str,
     id: str,
     *,
     k: Annotated[int, Parameter(name=["--k", "-k"])] = 10,
@@ -123,7 +123,7 @@ def neighbors(
 
 
 def cluster(
-    store: Path,
+    store: str,
     *,
     k: int = 10,
     feature: str | None = None,
@@ -162,7 +162,7 @@ def cluster(
 
 
 def plot(
-    store: Path,
+    store: str,
     *,
     out: Path,
     method: str = "pca",

@@ -1,6 +1,5 @@
 """`rank`: which features would serve a task best."""
 
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,7 +8,7 @@ from tl_pipeline.cli.console import AsJson, Console
 
 
 def rank(
-    stores: Annotated[list[Path], Parameter(consume_multiple=True, negative=())],
+    stores: Annotated[list[str], Parameter(consume_multiple=True, negative=())],
     *,
     dataset: str | None = None,
     features: Annotated[

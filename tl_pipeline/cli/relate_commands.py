@@ -9,7 +9,7 @@ from tl_pipeline.cli.console import AsJson, Console
 
 
 def relate(
-    store: Path,
+    store: str,
     *,
     target_column: Annotated[list[str], Parameter(consume_multiple=True, negative=())],
     dataset: str | None = None,

@@ -10,7 +10,7 @@ from tl_pipeline.cli.console import AsJson, Console, Wait
 from tl_pipeline.errors import StoreDamagedError
 
 
-def ls(root: Path = Path("stores"), *, as_json: AsJson = False) -> None:
+def ls(root: str = "stores", *, as_json: AsJson = False) -> None:
     """List the stores under a folder.
 
     Args:
@@ -38,7 +38,7 @@ def ls(root: Path = Path("stores"), *, as_json: AsJson = False) -> None:
     console.result(stores)
 
 
-def show(store: Path, *, as_json: AsJson = False) -> None:
+def show(store: str, *, as_json: AsJson = False) -> None:
     """Show what is in a store, and where it came from.
 
     Args:
@@ -54,7 +54,7 @@ def show(store: Path, *, as_json: AsJson = False) -> None:
 
 
 def gc(
-    store: Path,
+    store: str,
     *,
     keep: int = 5,
     yes: Annotated[bool, Parameter(negative=())] = False,
@@ -93,7 +93,7 @@ def gc(
     console.result({"store": str(store), "dry_run": not yes, **plan.to_json()})
 
 
-def verify(store: Path, *, as_json: AsJson = False) -> None:
+def verify(store: str, *, as_json: AsJson = False) -> None:
     """Read every byte of a store and compare it with what was committed.
 
     Exit code 1 where anything differs.
@@ -117,7 +117,7 @@ def verify(store: Path, *, as_json: AsJson = False) -> None:
 
 
 def export(
-    store: Path,
+    store: str,
     out: Path,
     *,
     dataset: str | None = None,
@@ -150,7 +150,7 @@ def import_(
     backbone: str,
     weights: str,
     dataset: str,
-    store_root: Path = Path("stores"),
+    store_root: str = "stores",
     preprocess: str = "not stated",
     ids: Path | None = None,
     data: str | None = None,

@@ -11,6 +11,7 @@ import numpy as np
 
 from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.data.stat_cache import Digested, Key, Stamp, StatCache, stamp_file
+from tl_pipeline.errors import ServerError
 from tl_pipeline.examples import Examples, assign_split, check_split_sizes
 
 Progress = Callable[[int, int], None]  # examples done, examples in all
@@ -50,17 +51,22 @@ def digest_items(
     Args:
       dataset: The examples.
       cache: Digests by stamp, or None to read everything.
-      workers: Threads that read; by default one a core.
+      workers: Threads that read; by default one a core. Of a dataset in a bucket,
+        whose server they wait for, there are always more.
       progress: Told (examples done, examples in all) every so often.
+
+    Raises:
+      ServerError: The server of its bucket cannot be reached.
     """
     n = len(dataset.items)
-    keys, reasons = _stamp_items(dataset.items)
+    keys, reasons = _stamp_items(dataset)
     digests = _look_up(keys, cache)
     missing = [row for row in keys if row not in digests]
     chunks = [missing[i : i + CHUNK] for i in range(0, len(missing), CHUNK)]
     fresh: list[Digested] = []
     hashed = 0
-    pool = concurrent.futures.ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    threads = dataset.readers or workers or os.cpu_count() or 1
+    pool = concurrent.futures.ThreadPoolExecutor(threads)
     try:
         futures = [pool.submit(_read_digests, dataset, rows) for rows in chunks]
         for rows, future in zip(chunks, futures, strict=True):
@@ -131,13 +137,13 @@ def make_examples(
     )
 
 
-def _stamp_items(items: Sequence[Item]) -> tuple[dict[int, Key], dict[int, str]]:
+def _stamp_items(dataset: Dataset) -> tuple[dict[int, Key], dict[int, str]]:
     """Returns the cache's key, or why there is none, by row."""
     # Members of one file share its stamp: a built-in's file is looked at once.
-    stamps: dict[str, Stamp | str] = {}
+    stamps: dict[str, Stamp | str] = dict(dataset.stamps)
     keys: dict[int, Key] = {}
     reasons: dict[int, str] = {}
-    for row, item in enumerate(items):
+    for row, item in enumerate(dataset.items):
         path = item.file
         if path not in stamps:
             try:
@@ -168,6 +174,8 @@ def _read_digests(
         read_ns = time.time_ns()
         try:
             data = dataset.read(dataset.items[row])
+        except ServerError:  # says nothing of this example
+            raise
         except OSError as error:
             outcomes.append(_reason(error))
         else:

@@ -5,8 +5,10 @@ so that the same files have the same ids on every system.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from tl_pipeline.data.stat_cache import Stamp
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -16,7 +18,7 @@ class Item:
     Attributes:
       id: Path within the dataset, NFC, `/`-separated.
       file: Absolute path of the file that holds its bytes, as text: making a `Path` of
-        each of 100,000 files takes a second, and few are ever opened.
+        each of 100,000 files takes a second, and few are ever opened. Or an address.
       member: `""` for a whole file; else what of the file, and by which recipe. A file
         and a member always stand for the same bytes while the file is unchanged.
       target: The class's name; None where it is unlabeled.
@@ -62,6 +64,8 @@ class Dataset:
       column_names: Further columns that its items have.
       holds: `"images"` or `"texts"`, or `""` for files of any kind.
       reader: Returns the bytes of an item, or raises `OSError`; it can be pickled.
+      stamps: Stamps by `Item.file`, where a listing told them; files have their own.
+      readers: Threads that best read it for digests; None for one a core.
     """
 
     name: str
@@ -74,6 +78,10 @@ class Dataset:
     reader: Callable[[Item], bytes] = dataclasses.field(
         default=read_file, repr=False, compare=False
     )
+    stamps: Mapping[str, Stamp] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
+    readers: int | None = None
 
     def __len__(self) -> int:
         return len(self.items)

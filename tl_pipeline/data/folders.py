@@ -5,19 +5,25 @@
     photos/...                           unlabeled
 
 Hidden files are ignored; every other file in a class folder, at any depth, is an
-example, also one that turns out to be no image or text: what cannot be used must show.
+example, also one that turns out to be no image, text or recording: what cannot be used
+must show.
 """
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tl_pipeline.data.dataset import Item
 from tl_pipeline.data.exclusion import Exclusion
+from tl_pipeline.data.object_listing import scan_objects
+from tl_pipeline.data.object_reader import ObjectReader
 from tl_pipeline.data.scanning import Folder, scan_tree
+from tl_pipeline.data.stat_cache import Stamp
 from tl_pipeline.errors import DatasetError
+from tl_pipeline.object_paths import ObjectPath
+from tl_pipeline.places import Place
 
 SPLIT_OF = {
     "train": "train",
@@ -41,6 +47,7 @@ class Listing(NamedTuple):
       column_names: Further columns that the items have.
       holds: As `Dataset.holds`.
       reader: As `Dataset.reader`; None for whole files.
+      stamps: As `Dataset.stamps`.
     """
 
     items: tuple[Item, ...]
@@ -50,16 +57,21 @@ class Listing(NamedTuple):
     column_names: tuple[str, ...] = ()
     holds: str = ""
     reader: Callable[[Item], bytes] | None = None
+    stamps: Mapping[str, Stamp] = MappingProxyType({})
 
 
-def scan_folder(root: Path, exclusion: Exclusion) -> Listing:
+def scan_folder(root: Place, exclusion: Exclusion) -> Listing:
     """Lists a folder's examples; see the module's docstring for the layouts.
 
     Raises:
       DatasetError: The folder cannot be listed, holds no examples or an empty class,
         or looks like splits and is not laid out so.
     """
-    tree = scan_tree(root)
+    stamps: Mapping[str, Stamp] = {}
+    if isinstance(root, ObjectPath):
+        tree, stamps = scan_objects(root)
+    else:
+        tree = scan_tree(root)
     top, n_covered = tree.split_off(exclusion.covers)
     exclusion.count += n_covered
     notes: list[str] = []
@@ -96,10 +108,13 @@ def scan_folder(root: Path, exclusion: Exclusion) -> Listing:
     kept.sort(key=lambda item: item.id)
     notes += _note_ignored(tree) + note_splits(kept) + _note_odd_suffixes(kept)
     sample = items[0].id if items else ""
-    return Listing(tuple(kept), tuple(notes), carve_val, sample)
+    reader = ObjectReader() if isinstance(root, ObjectPath) else None
+    return Listing(
+        tuple(kept), tuple(notes), carve_val, sample, reader=reader, stamps=stamps
+    )
 
 
-def _is_split_layout(root: Path, top: Folder) -> bool:
+def _is_split_layout(root: Place, top: Folder) -> bool:
     """Tells whether the folders are splits: exactly their names, nothing beside them.
 
     Classes may be called `train`. Splits with something beside them would be taken
@@ -124,7 +139,7 @@ def _is_split_layout(root: Path, top: Folder) -> bool:
 
 
 def _name_splits(
-    root: Path, top: Folder
+    root: Place, top: Folder
 ) -> tuple[list[tuple[str, str]], bool, str | None]:
     """Returns (folder's name, split) pairs, whether to carve val, and a note on it."""
     splits = {name: SPLIT_OF[name] for name in sorted(top.folders)}
@@ -153,7 +168,7 @@ def _name_splits(
 
 
 def _list_classes(
-    root: Path, folder: Folder, prefix: str, split: str | None, exclusion: Exclusion
+    root: Place, folder: Folder, prefix: str, split: str | None, exclusion: Exclusion
 ) -> Iterator[Item]:
     empty = []
     for name, inside in folder.folders.items():
@@ -171,7 +186,7 @@ def _list_classes(
         )
 
 
-def _check_ids(root: Path, items: Sequence[Item]) -> None:
+def _check_ids(root: Place, items: Sequence[Item]) -> None:
     count = Counter(item.id for item in items)
     twice = [id_ for id_, n in count.items() if n > 1]
     if twice:

@@ -15,7 +15,7 @@ from tl_pipeline.errors import ConfigError
 Names = Mapping[str, Sequence[str]]
 
 TABLE_NAMES: Names = {
-    "path": ("path", "image", "file"),
+    "path": ("path", "image", "audio", "file"),
     "text": ("text", "sentence", "question"),
     "target": ("target", "label"),
     "split": ("split",),

@@ -13,7 +13,10 @@ from tl_pipeline.data.dataset import Item as Item
 from tl_pipeline.data.dataset import read_file
 from tl_pipeline.data.exclusion import Exclusion
 from tl_pipeline.data.folders import scan_folder
+from tl_pipeline.data.object_reader import READERS, ObjectReader
 from tl_pipeline.errors import DatasetError
+from tl_pipeline.object_paths import ObjectPath
+from tl_pipeline.places import Place, find_place, is_url
 
 PREFIX = "builtin:"
 TABLES = (".csv", ".parquet", ".jsonl")
@@ -35,9 +38,10 @@ def load_dataset(
 
     Args:
       source: A folder of class folders; a folder of `train`, `val` and `test` folders
-        with class folders; a folder of files without labels; a table of image files
-        or of texts (`.csv`, `.parquet`, `.jsonl`); images in a file of arrays (`.npz`,
-        `.h5`); or `builtin:NAME`.
+        with class folders; a folder of files without labels; a table of files (of
+        images, recordings or texts) or of texts (`.csv`, `.parquet`, `.jsonl`); images
+        in a file of arrays (`.npz`, `.h5`); or `builtin:NAME`. All but arrays may also
+        lie in a bucket, and are then named by their address, `s3://BUCKET/KEY`.
       name: What stores and reports call it; by default the folder's, file's or
         built-in's name.
       exclude: Shell patterns of ids to leave out; `*` also crosses `/`.
@@ -54,6 +58,8 @@ def load_dataset(
       ConfigError: `columns` names another role.
       DatasetError: There is no such dataset, it has no examples, an empty class or rows
         that cannot be used, or its name cannot be part of a file name.
+      BucketError: Its bucket is not there, or refuses.
+      ServerError: Its bucket's server cannot be reached.
 
     Example:
       >>> load_dataset("builtin:digits").items[0].id
@@ -67,6 +73,10 @@ def load_dataset(
         dataset = dataclasses.replace(dataset, items=tuple(kept))
         sample = "0/0000"
         _refuse_columns([*(columns or ()), *targets, *keep], text)
+    elif is_url(text):
+        dataset, sample = _load_objects(
+            find_place(text), exclusion, columns or {}, targets=targets, keep=keep
+        )
     elif is_tabular(text):
         dataset, sample = _load_tabular(
             text, exclusion, columns or {}, targets=targets, keep=keep
@@ -95,7 +105,7 @@ def load_dataset(
 
 
 def is_tabular(source: str | Path) -> bool:
-    """Tells whether a source is a file that lists examples: a table, or arrays."""
+    """Tells whether a source is a local file that lists examples: table, or arrays."""
     path = Path(source).expanduser()
     return path.suffix.lower() in TABLES + ARRAYS and path.is_file()
 
@@ -129,6 +139,47 @@ def _load_tabular(
         column_names=listing.column_names,
         holds=listing.holds,
         reader=listing.reader or read_file,
+    )
+    return dataset, listing.sample
+
+
+def _load_objects(
+    place: Place,
+    exclusion: Exclusion,
+    columns: Mapping[str, str],
+    *,
+    targets: Sequence[str],
+    keep: Sequence[str],
+) -> tuple[Dataset, str]:
+    """Loads a folder or table in a bucket, and a sample of its ids."""
+    assert isinstance(place, ObjectPath)
+    suffix, stem = place.suffix.lower(), place.name
+    if suffix in TABLES and place.is_file():
+        from tl_pipeline.data.tables import list_table
+
+        listing = list_table(place, exclusion, columns, targets=targets, keep=keep)
+        stem = place.stem
+    elif not place.is_dir():
+        there = "it is one object" if place.is_file() else "nothing lies there"
+        raise DatasetError(
+            f"Asked for the dataset {place}: {there}. Name what the examples lie "
+            f"below, in class folders, or a table ({', '.join(TABLES)}); arrays "
+            f"({', '.join(ARRAYS)}) and archives are read from a local disk only."
+        )
+    else:
+        _refuse_columns([*columns, *targets, *keep], str(place))
+        listing = scan_folder(place, exclusion)
+    dataset = Dataset(
+        name=unicodedata.normalize("NFC", stem),
+        source=str(place),
+        items=listing.items,
+        notes=listing.notes,
+        carve_val=listing.carve_val,
+        column_names=listing.column_names,
+        holds=listing.holds,
+        reader=listing.reader or ObjectReader(),
+        stamps=listing.stamps,
+        readers=READERS,
     )
     return dataset, listing.sample
 

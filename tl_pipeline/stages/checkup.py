@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from tl_pipeline.evaluation.suspects import (
     predict_held_out,
 )
 from tl_pipeline.examples import Examples, find_conflicts, find_duplicates, find_leaks
+from tl_pipeline.places import Place
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.stages.vectors import Vectors, load_vectors
 from tl_pipeline.store.rows import Rows
@@ -39,7 +39,7 @@ _FIRST = 20  # of a list that may be long
 
 
 def check_up(
-    store: str | Path,
+    store: str | Place,
     *,
     dataset: str | None = None,
     snapshot: str | None = None,

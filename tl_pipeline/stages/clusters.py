@@ -12,6 +12,7 @@ import numpy as np
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError
 from tl_pipeline.files import write_atomically
+from tl_pipeline.places import Place
 from tl_pipeline.stages.vectors import choose_feature, iterate_vectors, load_vectors
 from tl_pipeline.store.store import open_store
 
@@ -20,7 +21,7 @@ _TYPICAL = 3  # examples told of a cluster
 
 
 def cluster_examples(
-    store: str | Path,
+    store: str | Place,
     *,
     k: int = 10,
     feature: str | None = None,

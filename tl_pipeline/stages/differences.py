@@ -17,6 +17,7 @@ from tl_pipeline.errors import (
 from tl_pipeline.evaluation.changes import compare_examples
 from tl_pipeline.evaluation.drift import Drift, measure_drift
 from tl_pipeline.examples import Examples
+from tl_pipeline.places import Place, find_place
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.spec import diff_specs
 from tl_pipeline.stages.vectors import load_vectors
@@ -28,8 +29,8 @@ _FIRST = 20  # of a list that may be long
 
 
 def diff_stores(
-    a: str | Path,
-    b: str | Path | None = None,
+    a: str | Place,
+    b: str | Place | None = None,
     *,
     dataset: str | None = None,
     snapshot_a: str | None = None,
@@ -106,8 +107,11 @@ def diff_stores(
     }
 
 
-def _same_folder(a: str | Path, b: str | Path) -> bool:
-    return Path(a).resolve() == Path(b).resolve()
+def _same_folder(a: str | Place, b: str | Place) -> bool:
+    a, b = find_place(a), find_place(b)
+    if isinstance(a, Path) and isinstance(b, Path):
+        return a.resolve() == b.resolve()
+    return a == b
 
 
 def _choose_snapshots(

@@ -24,6 +24,8 @@ from tl_pipeline.examples import (
     find_duplicates,
     find_leaks,
 )
+from tl_pipeline.files import cache_folder
+from tl_pipeline.places import Place, absolute, find_place
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.stages.backbones import Backbone, require_images
 from tl_pipeline.stages.baselines import Baseline
@@ -37,7 +39,7 @@ from tl_pipeline.stages.views import Views
 from tl_pipeline.store.failures import Failure
 from tl_pipeline.store.history import recorded_rate
 
-STAT_CACHE_NAME = ".stat-cache.sqlite"
+_STAT_CACHE = ".stat-cache.sqlite"
 
 
 def extract(
@@ -45,7 +47,7 @@ def extract(
     backbone: Backbone,
     *,
     features: Sequence[str],
-    store_root: str | Path,
+    store_root: str | Place,
     store_dtype: str = "float16",
     batch_size: int = 32,
     val_size: float = 0.15,
@@ -100,9 +102,9 @@ def extract(
     """
     begin = time.perf_counter()
     progress = progress or NoProgress()
-    root = Path(store_root)
+    root = find_place(store_root)
     check_request(dataset, backbone, views)
-    contents = digest_dataset(dataset, root / STAT_CACHE_NAME, workers, progress)
+    contents = digest_dataset(dataset, find_stat_cache(root), workers, progress)
     items = items_by_content(contents)
     if examples is None:
         examples = make_examples(
@@ -177,6 +179,8 @@ def extract(
         inputs_hashed=contents.hashed,
         inputs_opened=inputs.opened,
         inputs_cut=inputs.cut,
+        words=inputs.words,
+        words_unknown=inputs.unknown,
         parity_inputs=parity_inputs.opened,
         parity=main.parity,
         seconds=seconds,
@@ -220,6 +224,16 @@ def check_request(dataset: Dataset, backbone: Backbone, views: Views | None) -> 
         require_images(backbone.preprocess, asked="views")
 
 
+def find_stat_cache(root: Place) -> Path:
+    """Returns the file of remembered content digests of those who fill a store root.
+
+    It lies in the root; of a bucket, in this user's folder of caches.
+    """
+    if isinstance(root, Path):
+        return root / _STAT_CACHE
+    return cache_folder("digests") / _STAT_CACHE.lstrip(".")
+
+
 def digest_dataset(
     dataset: Dataset, cache_path: Path, workers: int | None, progress: Progress
 ) -> Contents:
@@ -253,7 +267,7 @@ def _locate(dataset: Dataset) -> str:
     """Returns a dataset's source as it is named from any working directory."""
     if dataset.source.startswith(PREFIX):
         return dataset.source
-    return os.path.abspath(os.path.expanduser(dataset.source))
+    return absolute(os.path.expanduser(dataset.source))
 
 
 def items_by_content(contents: Contents) -> dict[bytes, list[Item]]:
@@ -295,7 +309,7 @@ def plan_passes(targets: Sequence[Target], *, retry_failed: bool) -> list[Pass]:
         for target, plan in zip(targets, plans, strict=True)
         for group in plan
     ]
-    kinds: dict[Path, set[tuple[bool, tuple[str, ...]]]] = defaultdict(set)
+    kinds: dict[Place, set[tuple[bool, tuple[str, ...]]]] = defaultdict(set)
     for target, group in pairs:
         kinds[target.store.path].add((group.is_later, group.features))
     ordered = {path: sorted(found) for path, found in kinds.items()}

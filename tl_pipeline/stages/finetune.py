@@ -17,6 +17,7 @@ from tl_pipeline.errors import FailedError
 from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.finetuning.checkpoints import Checkpoints
 from tl_pipeline.finetuning.training import fine_tune
+from tl_pipeline.places import require_local
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.runs.run import Run, find_run, run_identity
 from tl_pipeline.stages.backbones import load_backbone
@@ -115,7 +116,7 @@ def finetune(
     begin = time.perf_counter()
     config = make_finetune_config(settings)
     start = load_start(run)
-    root = Path(run_root) if run_root else start.run.path.parent
+    root = require_local(run_root, what="runs") if run_root else start.run.path.parent
     work = _Work(
         start,
         root,

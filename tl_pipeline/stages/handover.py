@@ -5,13 +5,13 @@ that heads are trained, on another machine even, without data, backbone or weigh
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 from tl_pipeline.config import PipelineConfig
 from tl_pipeline.digest import Json, canonical_json, json_digest
 from tl_pipeline.errors import NotFoundError
 from tl_pipeline.files import write_atomically
+from tl_pipeline.places import Place, find_place
 
 _SECTIONS = ("data", "backbone", "store", "baselines")
 
@@ -37,7 +37,7 @@ def find_extracted(config: PipelineConfig) -> dict[str, Any]:
             "`python -m flows.extract` or `tl-pipeline run` with the same [data], "
             "[backbone], [store] and [baselines] first."
         ) from None
-    if not Path(extracted["store"]).is_dir():
+    if not find_place(extracted["store"]).is_dir():
         raise NotFoundError(
             f"Asked to train on the store {extracted['store']}, which the last "
             "extraction filled: it is gone. Extract again."
@@ -45,7 +45,7 @@ def find_extracted(config: PipelineConfig) -> dict[str, Any]:
     return extracted
 
 
-def _place(config: PipelineConfig) -> Path:
+def _place(config: PipelineConfig) -> Place:
     plain = config.to_json()
     digest = json_digest({name: plain[name] for name in _SECTIONS})
-    return Path(config.store.root) / f"extracted-{digest[:12]}.json"
+    return find_place(config.store.root) / f"extracted-{digest[:12]}.json"

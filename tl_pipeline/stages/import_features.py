@@ -18,6 +18,7 @@ from tl_pipeline.data.feature_file import load_feature_files
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ParityError
 from tl_pipeline.examples import check_split_sizes
+from tl_pipeline.places import Place
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.spec import make_declared_spec
 from tl_pipeline.stages.extraction import count_changes
@@ -77,7 +78,7 @@ def import_features(
     backbone: str,
     weights: str,
     dataset: str,
-    store_root: str | Path,
+    store_root: str | Place,
     preprocess: str = "not stated",
     ids: str | Path | None = None,
     data: Dataset | None = None,

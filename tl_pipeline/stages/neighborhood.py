@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, NotFoundError, StoreError
 from tl_pipeline.evaluation.likeness import nearest_rows
 from tl_pipeline.examples import Examples
+from tl_pipeline.places import Place
 from tl_pipeline.stages.vectors import choose_feature, iterate_vectors, load_vectors
 from tl_pipeline.store.store import open_store
 
@@ -19,7 +19,7 @@ _MOST_SPELLINGS = 20_000
 
 
 def find_neighbors(
-    store: str | Path,
+    store: str | Place,
     id: str,
     *,
     k: int = 10,

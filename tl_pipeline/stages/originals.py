@@ -12,12 +12,13 @@ from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.errors import NotFoundError, TlPipelineError
 from tl_pipeline.examples import Examples
+from tl_pipeline.places import Place, is_url
 from tl_pipeline.store.history import read_history
 
 _HOW = "say where the dataset is with --data"
 
 
-def recorded_source(store: Path, dataset: str) -> str | None:
+def recorded_source(store: Place, dataset: str) -> str | None:
     """Returns where a dataset was when rows of it were last computed, if on record.
 
     Args:
@@ -56,7 +57,7 @@ class Originals:
         if item is None:
             raise NotFoundError(f"{id} is gone from {self._source}; {_HOW}.")
         try:
-            if not item.path.is_file():
+            if not is_url(item.file) and not item.path.is_file():
                 raise NotFoundError(f"{item.file} is gone; {_HOW} now.")
             data = dataset.read(item)
         except NotFoundError:

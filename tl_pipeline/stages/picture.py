@@ -7,6 +7,7 @@ from tl_pipeline.errors import ConfigError, NotFoundError
 from tl_pipeline.evaluation.projection import METHODS, project
 from tl_pipeline.examples import SPLITS
 from tl_pipeline.files import write_atomically
+from tl_pipeline.places import Place
 from tl_pipeline.reporting.scatter import FORMATS, draw_scatter
 from tl_pipeline.stages.guesses import match_guesses, sort_names
 from tl_pipeline.stages.vectors import choose_feature, load_vectors
@@ -19,7 +20,7 @@ METHOD_NAMES = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 
 
 def draw_store(
-    store: str | Path,
+    store: str | Place,
     out: str | Path,
     *,
     method: str = "pca",

@@ -14,13 +14,14 @@ import numpy as np
 
 from tl_pipeline.errors import RequestError
 from tl_pipeline.files import write_atomically
+from tl_pipeline.places import Place
 from tl_pipeline.store.store import Rows, open_store
 
 SUFFIXES = (".h5", ".npz", ".parquet")
 
 
 def export_store(
-    store: str | Path,
+    store: str | Place,
     out: str | Path,
     *,
     dataset: str | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import NotFoundError, RunDamagedError
 from tl_pipeline.evaluation.gate import Rules, judge
+from tl_pipeline.places import Place
 from tl_pipeline.runs import current as in_use
 from tl_pipeline.runs.current import Current
 from tl_pipeline.runs.ledger import LOOK, ROLLBACK, Ledger
@@ -70,7 +71,7 @@ class PromotionReport:
 
 def promote(
     run: str | Path,
-    store: str | Path,
+    store: str | Place,
     *,
     rules: Rules | None = None,
     hold: str = "",
@@ -154,7 +155,7 @@ def rollback(where: str | Path) -> dict[str, Json]:
 
 
 def _decide(
-    new: Run, current: Current, store: str | Path, ledger: Ledger, rules: Rules
+    new: Run, current: Current, store: str | Place, ledger: Ledger, rules: Rules
 ) -> PromotionReport:
     opened = open_store(store)
     examples = opened.snapshot(digest=str(new.head["snapshot"]))

@@ -6,7 +6,6 @@ stays unseen for whatever is trained later.
 
 import itertools
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from tl_pipeline.evaluation.transferability import (
 from tl_pipeline.examples import Examples
 from tl_pipeline.heads.linear import fit_linear, predict_logits
 from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
+from tl_pipeline.places import Place
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.stages.vectors import iterate_vectors
 from tl_pipeline.store.index import KeyIndex
@@ -44,7 +44,7 @@ _FEWER_IS_BETTER = ("bits",)
 
 
 def rank_stores(
-    stores: Sequence[str | Path],
+    stores: Sequence[str | Place],
     *,
     dataset: str | None = None,
     features: Sequence[str] | None = None,

@@ -18,6 +18,7 @@ from tl_pipeline.files import write_atomically
 from tl_pipeline.heads.links import apply_link
 from tl_pipeline.heads.ridge import RidgeHeads, fit_ridge, fit_ridge_classifier
 from tl_pipeline.heads.standardize import apply_standardizer, fit_standardizer
+from tl_pipeline.places import Place
 from tl_pipeline.reporting.heatmap import FORMATS, draw_heatmap
 from tl_pipeline.stages.labels import Labels, make_labels
 from tl_pipeline.stages.vectors import choose_feature, load_vectors
@@ -48,7 +49,7 @@ class _Asked(NamedTuple):
 
 
 def relate_tasks(
-    store: str | Path,
+    store: str | Place,
     targets: Sequence[str],
     *,
     dataset: str | None = None,

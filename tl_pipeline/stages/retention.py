@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tl_pipeline.digest import Json
+from tl_pipeline.places import Place
 from tl_pipeline.runs.current import current_file, read_current
 from tl_pipeline.runs.run import RUN, list_runs
 from tl_pipeline.store.store import open_store
@@ -34,7 +35,7 @@ class Retained:
 
 
 def retain(
-    stores: Sequence[str | Path],
+    stores: Sequence[str | Place],
     run_root: str | Path,
     dataset: str,
     *,

@@ -26,10 +26,11 @@ from tl_pipeline.errors import (
 from tl_pipeline.evaluation.merits import MEASURES, find_merits
 from tl_pipeline.evaluation.uncertainty import paired_difference
 from tl_pipeline.heads.head import Head
+from tl_pipeline.places import find_place
+from tl_pipeline.preprocess import ImagePreprocess
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.reporting.sentences import count
 from tl_pipeline.runs.run import Run, load_run
-from tl_pipeline.spec import ImagePreprocess
 from tl_pipeline.stages.backbones import require_images
 from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
 from tl_pipeline.stages.joined import join_computed, split_name
@@ -138,7 +139,7 @@ def measure_robustness(
 def _find_inputs(run: Run, rows: Sequence[int], data: str | Path | None) -> Inputs:
     """Finds the test examples in the run's dataset, by id; bytes are checked later."""
     name = str(run.provenance["dataset"])
-    source = data or recorded_source(Path(run.provenance["store"]), name)
+    source = data or recorded_source(find_place(run.provenance["store"]), name)
     if source is None:
         raise NotFoundError(
             f"Asked for the robustness of run {run.path}: it is not on record where "

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from tl_pipeline.errors import RoomError
+from tl_pipeline.object_paths import ObjectPath
+from tl_pipeline.places import Place
 from tl_pipeline.reporting.sentences import format_bytes
 from tl_pipeline.stages.host_memory import find_host_free
 from tl_pipeline.stages.inputs import window_size
@@ -33,7 +35,8 @@ class Room:
       shards: What the shards of each target take, in the order of the targets.
       snapshots: What the new snapshot of each takes; 0 where the store has it.
       disk_margin: Kept free beside them.
-      disk_free: Free on the disk that holds the stores; a quota may leave less.
+      disk_free: Free on the disk that holds the stores; a quota may leave less. None
+        of a bucket, which has no end.
       host_bytes: Memory of the rows of a shard and of decoded inputs, at their most;
         without the activations of a network that runs on the CPU.
       host_free: Memory that can be had, None where the system does not say.
@@ -42,7 +45,7 @@ class Room:
     shards: tuple[ShardSpace, ...]
     snapshots: tuple[int, ...]
     disk_margin: int
-    disk_free: int
+    disk_free: int | None
     host_bytes: int
     host_free: int | None
 
@@ -56,7 +59,7 @@ def measure_room(
     targets: Sequence[Target],
     plans: Sequence[Sequence[Group]],
     *,
-    root: Path,
+    root: Place,
     workers: int | None = None,
 ) -> Room:
     """Measures what an extraction takes; arithmetic only.
@@ -90,7 +93,7 @@ def measure_room(
     )
 
 
-def check_room(room: Room, *, root: Path) -> None:
+def check_room(room: Room, *, root: Place) -> None:
     """Raises where an extraction cannot fit.
 
     Args:
@@ -101,7 +104,7 @@ def check_room(room: Room, *, root: Path) -> None:
       RoomError: It does not fit on the disk, or not in memory.
     """
     wanted = room.disk_bytes + room.disk_margin
-    if wanted > room.disk_free:
+    if room.disk_free is not None and wanted > room.disk_free:
         raise RoomError(
             f"Asked to write {format_bytes(room.disk_bytes)} of features under {root}, "
             f"with {format_bytes(room.disk_margin)} to spare: "
@@ -120,8 +123,10 @@ def check_room(room: Room, *, root: Path) -> None:
         )
 
 
-def find_disk_free(root: Path) -> int:
+def find_disk_free(root: Place) -> int | None:
     """Returns the bytes free on the disk that holds, or will hold, a folder."""
+    if isinstance(root, ObjectPath):
+        return None
     folder = Path(os.path.abspath(root))
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

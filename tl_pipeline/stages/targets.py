@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS
 from tl_pipeline.backbones.features import feature_shape, resolve_features
 from tl_pipeline.data.preparing import fingerprint
 from tl_pipeline.digest import Json
 from tl_pipeline.examples import Examples
+from tl_pipeline.places import Place
 from tl_pipeline.spec import PLAIN, FeatureSpec, View
 from tl_pipeline.stages.backbones import Backbone, require_images
 from tl_pipeline.stages.inputs import Inputs
@@ -210,7 +210,7 @@ def open_target(
     features: Sequence[str],
     examples: Examples,
     *,
-    root: Path,
+    root: Place,
     store_dtype: str,
     batch_size: int,
 ) -> Target:

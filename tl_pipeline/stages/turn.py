@@ -7,6 +7,7 @@ from pathlib import Path
 from tl_pipeline.config import PipelineConfig
 from tl_pipeline.digest import json_digest, short_digest
 from tl_pipeline.files import make_folder
+from tl_pipeline.places import absolute
 from tl_pipeline.store.lock import hold_lock
 
 TURNS = ".turns"  # the folder of locks, beside the runs
@@ -34,7 +35,7 @@ def take_turn(
         "data": options.data.source,
         "backbone": options.backbone.name,
         "weights": options.backbone.weights,
-        "store": str(Path(options.store.root).absolute()),
+        "store": absolute(options.store.root),
     }
     folder = Path(options.run.root) / TURNS
     folder /= f"{stage}-{short_digest(json_digest(key))}"

@@ -11,6 +11,7 @@ from tl_pipeline.errors import DriftError
 from tl_pipeline.evaluation.marginals import compare_marginals
 from tl_pipeline.evaluation.shift import LEAST_ROWS, two_sample_test
 from tl_pipeline.examples import Examples
+from tl_pipeline.places import Place
 from tl_pipeline.reporting.sentences import count
 from tl_pipeline.runs.current import current_file, read_current
 from tl_pipeline.runs.run import load_run
@@ -22,7 +23,7 @@ _MOST_ROWS = 2000  # of either side, as many as the classifier is given
 
 
 def watch(
-    store: str | Path,
+    store: str | Place,
     *,
     snapshot: str,
     dataset: str,

@@ -1,16 +1,17 @@
 """The stores under a root, told from their manifests and the sizes of their files."""
 
 import os
-from pathlib import Path
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import NotFoundError, StoreError
+from tl_pipeline.object_paths import ObjectPath
+from tl_pipeline.places import Place, find_place
 from tl_pipeline.store.describe import count_bytes, count_rows, describe_feature
 from tl_pipeline.store.manifest import Manifest, read_manifest
 from tl_pipeline.store.schema import HISTORY, MANIFEST, SHARDS, SNAPSHOTS
 
 
-def list_stores(root: str | Path) -> list[dict[str, Json]]:
+def list_stores(root: str | Place) -> list[dict[str, Json]]:
     """Describes every store under a root, sorted by folder, without reading a shard.
 
     `intact` says that every committed file is there in its size, which is all that
@@ -20,7 +21,7 @@ def list_stores(root: str | Path) -> list[dict[str, Json]]:
     Raises:
       NotFoundError: There is no such folder.
     """
-    root = Path(root)
+    root = find_place(root)
     if not root.is_dir():
         raise NotFoundError(
             f"Asked for the stores under {root}, which is no folder. Name the folder "
@@ -28,12 +29,12 @@ def list_stores(root: str | Path) -> list[dict[str, Json]]:
         )
     return [
         _describe(folder)
-        for folder in sorted(root.iterdir())
+        for folder in sorted(root.iterdir(), key=str)
         if (folder / MANIFEST).is_file()
     ]
 
 
-def _describe(path: Path) -> dict[str, Json]:
+def _describe(path: Place) -> dict[str, Json]:
     manifest, problem = None, None
     try:
         manifest = read_manifest(path)
@@ -54,16 +55,13 @@ def _describe(path: Path) -> dict[str, Json]:
     }
 
 
-def _find_problem(path: Path, manifest: Manifest) -> str | None:
+def _find_problem(path: Place, manifest: Manifest) -> str | None:
     wrong = []
     for folder, entries in (
         (SHARDS, manifest.shards),
         (SNAPSHOTS, manifest.snapshots),
     ):
-        sizes = {}
-        if (path / folder).is_dir():
-            with os.scandir(path / folder) as files:
-                sizes = {file.name: file.stat().st_size for file in files}
+        sizes = _list_sizes(path / folder)
         wrong += [e.name for e in entries if sizes.get(e.name) != e.bytes]
     if not wrong:
         return None
@@ -71,6 +69,15 @@ def _find_problem(path: Path, manifest: Manifest) -> str | None:
         f"{len(wrong)} committed file{'s' * (len(wrong) > 1)} missing or of another "
         f"size, the first {wrong[0]}"
     )
+
+
+def _list_sizes(folder: Place) -> dict[str, int]:
+    if isinstance(folder, ObjectPath):
+        return {found.path.name: found.size for found in folder.list_objects()}
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as files:
+        return {file.name: file.stat().st_size for file in files}
 
 
 def _summary_keys() -> tuple[str, ...]:

@@ -2,17 +2,17 @@
 
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 
 from tl_pipeline.digest import Json
 from tl_pipeline.examples import SPLITS, Examples
+from tl_pipeline.places import Place
 from tl_pipeline.store.failures import standing_failures
 from tl_pipeline.store.history import covered_shards, read_history, recorded_rate
 from tl_pipeline.store.manifest import Manifest
 
 
 def describe_store(
-    path: Path, manifest: Manifest, snapshot: Callable[[str], Examples]
+    path: Place, manifest: Manifest, snapshot: Callable[[str], Examples]
 ) -> dict[str, Json]:
     """Describes a store without opening a shard.
 

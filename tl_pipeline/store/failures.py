@@ -10,10 +10,10 @@ manifest lists them as `retry`, and every plan attempts them again, after the re
 """
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from tl_pipeline.errors import StoreDamagedError
+from tl_pipeline.places import Place
 from tl_pipeline.spec import PLAIN_RECIPE
 from tl_pipeline.store.lines import read_lines, write_lines
 from tl_pipeline.store.manifest import Manifest
@@ -109,7 +109,7 @@ def merge_failures(old: Iterable[Failure], new: Iterable[Failure]) -> list[Failu
     return [merged[key] for key in sorted(merged)]
 
 
-def read_failures(path: Path) -> list[Failure]:
+def read_failures(path: Place) -> list[Failure]:
     """Reads the failures of the store in a folder.
 
     Raises:
@@ -124,12 +124,12 @@ def read_failures(path: Path) -> list[Failure]:
         ) from None
 
 
-def standing_failures(path: Path, manifest: Manifest) -> list[Failure]:
+def standing_failures(path: Place, manifest: Manifest) -> list[Failure]:
     """Reads the failures that stand, without the leftovers of a killed writer."""
     return [failure for failure in read_failures(path) if is_named(failure, manifest)]
 
 
-def write_failures(path: Path, failures: Iterable[Failure]) -> None:
+def write_failures(path: Place, failures: Iterable[Failure]) -> None:
     """Replaces the failures of the store in a folder.
 
     Raises:
@@ -139,7 +139,7 @@ def write_failures(path: Path, failures: Iterable[Failure]) -> None:
 
 
 def replace_unreadable(
-    path: Path, dataset: str, unreadable: Iterable[tuple[str, str]]
+    path: Place, dataset: str, unreadable: Iterable[tuple[str, str]]
 ) -> None:
     """Replaces the examples (id, reason) of a dataset whose bytes were never read.
 

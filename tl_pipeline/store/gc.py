@@ -8,14 +8,13 @@ by it.
 """
 
 import dataclasses
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import RequestError
-from tl_pipeline.files import write_atomically
+from tl_pipeline.places import Place, find_place
 from tl_pipeline.store.history import (
     add_dropped,
     add_parity,
@@ -29,6 +28,7 @@ from tl_pipeline.store.manifest import (
     ShardEntry,
     SnapshotEntry,
     read_manifest,
+    replace_manifest,
 )
 from tl_pipeline.store.reading import (
     read_keys,
@@ -36,10 +36,10 @@ from tl_pipeline.store.reading import (
     read_verified,
     read_versions,
 )
-from tl_pipeline.store.schema import MANIFEST, SHARDS, SNAPSHOTS
+from tl_pipeline.store.schema import SHARDS, SNAPSHOTS
 from tl_pipeline.store.shards import Shard, build_shard
 from tl_pipeline.store.snapshots import parse_snapshot
-from tl_pipeline.store.writer import sweep_leftovers
+from tl_pipeline.store.writer import sweep_leftovers, write_shard
 
 KEEP = 5  # a working week of nightly runs can be read again, or compared
 
@@ -79,7 +79,7 @@ class GcPlan(NamedTuple):
         }
 
 
-def plan_gc(path: str | Path, *, keep: int = KEEP) -> GcPlan:
+def plan_gc(path: str | Place, *, keep: int = KEEP) -> GcPlan:
     """Lists what a collection would drop, and changes nothing.
 
     Rows that an unfinished extraction committed are in no snapshot yet, so they are
@@ -95,7 +95,7 @@ def plan_gc(path: str | Path, *, keep: int = KEEP) -> GcPlan:
       StoreDamagedError: A kept snapshot, or a shard's digests, are not the committed
         ones.
     """
-    path = Path(path)
+    path = find_place(path)
     manifest = read_manifest(path)
 
     def reload() -> bool:
@@ -106,7 +106,7 @@ def plan_gc(path: str | Path, *, keep: int = KEEP) -> GcPlan:
     return read_settled(lambda: _plan(path, manifest, keep)[0], reload)
 
 
-def collect_garbage(path: Path, *, keep: int = KEEP) -> tuple[Manifest, GcPlan]:
+def collect_garbage(path: Place, *, keep: int = KEEP) -> tuple[Manifest, GcPlan]:
     """Drops what `plan_gc` lists; the caller holds the store's lock.
 
     Returns:
@@ -129,7 +129,7 @@ def collect_garbage(path: Path, *, keep: int = KEEP) -> tuple[Manifest, GcPlan]:
     for entry in manifest.shards:
         if entry.name in plan.rewritten:
             shard = _rebuild(path, manifest, entry, used)
-            write_atomically(path / SHARDS / shard.entry.name, shard.data)
+            write_shard(path, shard)
             if entry.name in covered:
                 vouched.append(shard.entry.name)
             entry = shard.entry
@@ -153,13 +153,13 @@ def collect_garbage(path: Path, *, keep: int = KEEP) -> tuple[Manifest, GcPlan]:
         },
         retry=tuple(content for content in manifest.retry if content in kept),
     )
-    write_atomically(path / MANIFEST, updated.to_bytes())
+    replace_manifest(path, manifest, updated)
     # The lock began with a sweep, so what is not named now was named just before.
     sweep_leftovers(path, updated)
     return updated, plan
 
 
-def _plan(path: Path, manifest: Manifest, keep: int) -> tuple[GcPlan, KeyIndex]:
+def _plan(path: Place, manifest: Manifest, keep: int) -> tuple[GcPlan, KeyIndex]:
     """Returns the plan, and the index of the contents that stay in use."""
     if keep < 1:
         raise RequestError(
@@ -204,7 +204,7 @@ def _latest(manifest: Manifest, keep: int) -> list[SnapshotEntry]:
     return [entry for entries in of_dataset.values() for entry in entries[-keep:]]
 
 
-def _used_contents(path: Path, kept: list[SnapshotEntry]) -> KeyIndex:
+def _used_contents(path: Place, kept: list[SnapshotEntry]) -> KeyIndex:
     parts = [np.empty((0, 32), np.uint8)]
     for entry in kept:
         file = path / SNAPSHOTS / entry.name
@@ -221,7 +221,7 @@ def _kept_contents(manifest: Manifest, used: KeyIndex) -> set[str]:
 
 
 def _rebuild(
-    path: Path, manifest: Manifest, entry: ShardEntry, used: KeyIndex
+    path: Place, manifest: Manifest, entry: ShardEntry, used: KeyIndex
 ) -> Shard:
     """Builds a shard of the rows in use, which says what it said of them before."""
     file = path / SHARDS / entry.name

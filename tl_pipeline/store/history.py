@@ -5,28 +5,28 @@ byte-equal however an extraction was interrupted.
 """
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from tl_pipeline.digest import Json
+from tl_pipeline.places import Place
 from tl_pipeline.store.lines import read_lines, write_lines
 from tl_pipeline.store.schema import HISTORY
 
 KEPT_LINES = 1000
 
 
-def add_extraction(path: Path, record: Mapping[str, Json]) -> None:
+def add_extraction(path: Place, record: Mapping[str, Json]) -> None:
     """Adds the record of an extraction to the store in a folder."""
     _add(path, {**record, "event": "extraction"})
 
 
-def add_parity(path: Path, record: Mapping[str, Json]) -> None:
+def add_parity(path: Place, record: Mapping[str, Json]) -> None:
     """Adds the record of a passed parity check; `shards` names what it covers."""
     if not isinstance(record.get("shards"), (list, tuple)):
         raise TypeError("A parity record names the shards that it covers.")
     _add(path, {**record, "event": "parity"})
 
 
-def add_dropped(path: Path, event: str, dropped: Iterable[str]) -> None:
+def add_dropped(path: Place, event: str, dropped: Iterable[str]) -> None:
     """Adds the record of what is about to drop shards of these names.
 
     Args:
@@ -37,7 +37,7 @@ def add_dropped(path: Path, event: str, dropped: Iterable[str]) -> None:
     _add(path, {"dropped": list(dropped), "event": event})
 
 
-def dropped_shards(path: Path) -> set[str]:
+def dropped_shards(path: Place) -> set[str]:
     """Returns the names of the shards that some collection or merge dropped."""
     return {
         str(name)
@@ -48,7 +48,7 @@ def dropped_shards(path: Path) -> set[str]:
     }
 
 
-def read_history(path: Path) -> list[dict[str, Json]]:
+def read_history(path: Place) -> list[dict[str, Json]]:
     """Reads all records of the store in a folder, oldest first.
 
     Raises:
@@ -57,13 +57,13 @@ def read_history(path: Path) -> list[dict[str, Json]]:
     return read_lines(path / HISTORY)
 
 
-def covered_shards(path: Path) -> set[str]:
+def covered_shards(path: Place) -> set[str]:
     """Returns the names of the shards that some parity record covers."""
     return {name for record in read_history(path) for name in _names(record)}
 
 
 def recorded_rate(
-    path: Path, *, versions: Mapping[str, Json] | None = None, least: int = 1
+    path: Place, *, versions: Mapping[str, Json] | None = None, least: int = 1
 ) -> float | None:
     """Returns the rows a second of the largest extraction on record, or None.
 
@@ -85,7 +85,7 @@ def recorded_rate(
     return best[1] if best else None
 
 
-def _add(path: Path, record: Mapping[str, Json]) -> None:
+def _add(path: Place, record: Mapping[str, Json]) -> None:
     history = [*read_history(path), dict(record)]
     # A parity record is kept beyond its time while it alone vouches for a shard.
     kept: list[dict[str, Json]] = []

@@ -7,14 +7,14 @@ digest as `check`: a flipped bit is found, and said with the line's number.
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from tl_pipeline.digest import Json, canonical_json, json_digest, short_digest
 from tl_pipeline.errors import StoreDamagedError
 from tl_pipeline.files import write_atomically
+from tl_pipeline.places import Place
 
 
-def write_lines(path: Path, rows: Iterable[Mapping[str, Json]]) -> None:
+def write_lines(path: Place, rows: Iterable[Mapping[str, Json]]) -> None:
     """Replaces a file by rows, in the order given; leaves an equal file alone.
 
     Raises:
@@ -32,7 +32,7 @@ def write_lines(path: Path, rows: Iterable[Mapping[str, Json]]) -> None:
     write_atomically(path, text)
 
 
-def read_lines(path: Path) -> list[dict[str, Json]]:
+def read_lines(path: Place) -> list[dict[str, Json]]:
     """Reads the rows of a file; a missing file has none.
 
     Raises:

@@ -2,16 +2,12 @@
 
 Reading takes no lock. Beside the lock lies a note on who holds it, so that whoever
 waits can say for whom; a note whose writer was killed is simply overwritten.
+In a bucket, where there is no flock, a lease takes the lock's place.
 """
 
 import contextlib
-import json
 import logging
-import os
-import shlex
-import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,6 +15,10 @@ import filelock
 
 from tl_pipeline.errors import NotFoundError, StoreError, StoreLockedError
 from tl_pipeline.files import write_json
+from tl_pipeline.object_paths import ObjectPath
+from tl_pipeline.places import Place
+from tl_pipeline.store.holder import describe_self, name_holder
+from tl_pipeline.store.lease import hold_lease
 from tl_pipeline.store.schema import HOLDER, LOCK
 
 PLATFORMS = ("linux", "darwin")
@@ -39,7 +39,7 @@ def check_platform() -> None:
 
 @contextlib.contextmanager
 def hold_lock(
-    path: Path,
+    path: Place,
     *,
     wait: bool = True,
     on_wait: Callable[[str], None] | None = None,
@@ -61,9 +61,14 @@ def hold_lock(
       StoreError: The folder cannot be written, or its file system has no locks.
     """
     check_platform()
+    doing = doing or f"Feature store {path} is being written"
+    if isinstance(path, ObjectPath):
+        asked = {"wait": wait, "on_wait": on_wait or _logger.warning, "doing": doing}
+        with hold_lease(path, LOCK, **asked):
+            yield
+        return
     if not path.is_dir():  # filelock would make it
         raise NotFoundError(f"Asked to write the feature store {path}: no such folder.")
-    doing = doing or f"Feature store {path} is being written"
     # A lock made of a file's existence would outlive a killed holder: no fallback.
     lock = filelock.FileLock(path / LOCK, thread_local=False, fallback_to_soft=False)
     try:
@@ -78,7 +83,7 @@ def hold_lock(
         ) from error
     try:
         with contextlib.suppress(OSError):  # a full disk must not keep us out
-            write_json(path / HOLDER, _describe_self())
+            write_json(path / HOLDER, describe_self())
         yield
     finally:
         with contextlib.suppress(OSError):
@@ -109,22 +114,9 @@ def _acquire(
         timeout = _ASK_SECONDS
 
 
-def _describe_self() -> dict[str, str | int]:
-    return {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:200],
-        "since": time.strftime("%Y-%m-%d %H:%M:%S %z"),
-    }
-
-
 def _describe_holder(path: Path, doing: str) -> str:
     try:
-        holder = json.loads((path / HOLDER).read_bytes())
-        who = (
-            f"process {holder['pid']} on {holder['host']} (`{holder['command']}`, "
-            f"since {holder['since']})"
-        )
-    except (KeyError, OSError, RecursionError, TypeError, ValueError):
-        who = "another process"  # it has the lock and not yet written its note
-    return f"{doing} by {who}; one can at a time."
+        note = (path / HOLDER).read_bytes()
+    except OSError:
+        note = b""
+    return f"{doing} by {name_holder(note)}; one can at a time."

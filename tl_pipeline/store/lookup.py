@@ -1,13 +1,13 @@
 """Features by content digest: which shard holds a row, and reading it from there."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import NotFoundError, StoreDamagedError
+from tl_pipeline.places import Place
 from tl_pipeline.spec import PLAIN, View
 from tl_pipeline.store.index import KeyIndex
 from tl_pipeline.store.manifest import Manifest, ShardEntry
@@ -76,7 +76,7 @@ class Lookup:
     Keys of shards, which never change, are passed on from state to state.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, older: "Lookup | None" = None):
+    def __init__(self, path: Place, manifest: Manifest, older: "Lookup | None" = None):
         self.path = path
         self.manifest = manifest
         self._keys: dict[str, np.ndarray] = older._keys if older else {}

@@ -14,12 +14,18 @@ from typing import Any
 
 from tl_pipeline.digest import Json, bytes_digest, canonical_json, json_digest
 from tl_pipeline.errors import (
+    BucketError,
     NotFoundError,
+    StoreConflictError,
     StoreDamagedError,
     StoreError,
     TlPipelineError,
 )
+from tl_pipeline.files import write_atomically
+from tl_pipeline.object_paths import ObjectPath
+from tl_pipeline.places import Place
 from tl_pipeline.spec import SCHEMA_VERSION, View
+from tl_pipeline.store.lease import check_lease
 from tl_pipeline.store.schema import (
     DIGEST,
     MANIFEST,
@@ -141,7 +147,35 @@ class Manifest:
         return (canonical_json(self.to_json()) + "\n").encode()
 
 
-def read_manifest(path: Path) -> Manifest:
+def replace_manifest(path: Place, older: Manifest | None, newer: Manifest) -> None:
+    """Commits: from then on the store in a folder holds what its manifest says.
+
+    Args:
+      path: The folder.
+      older: The manifest that is there; None where there is to be none. In a folder
+        the store's lock vouches for that, in a bucket the server.
+      newer: The manifest that takes its place.
+
+    Raises:
+      StoreConflictError: Another process committed meanwhile. Nothing was changed.
+      OSError: It cannot be written. Nothing was changed.
+    """
+    file = path / MANIFEST
+    if isinstance(file, ObjectPath):
+        check_lease(file.parent)
+        try:
+            file.swap_bytes(older and older.to_bytes(), newer.to_bytes())
+        except StoreConflictError:
+            raise StoreConflictError(
+                f"Feature store {path}: another process committed to it at the same "
+                "time. What it committed stands, and so does what this one did before: "
+                "run the same command again, it continues from there."
+            ) from None
+    else:
+        write_atomically(file, newer.to_bytes())
+
+
+def read_manifest(path: Place) -> Manifest:
     """Reads the manifest of the store in a folder.
 
     Raises:
@@ -151,7 +185,9 @@ def read_manifest(path: Path) -> Manifest:
     """
     file = path / MANIFEST
     try:
-        data = file.read_bytes()
+        data = file.read_bytes() if isinstance(file, Path) else file.read_version()
+    except BucketError:
+        raise
     except (FileNotFoundError, NotADirectoryError):
         raise NotFoundError(
             f"Asked for the feature store {path}, which has no {MANIFEST}. Name the "

@@ -9,24 +9,28 @@ the next writer's sweep and done again, or finished by it.
 import dataclasses
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from tl_pipeline.digest import canonical_json
-from tl_pipeline.files import write_atomically
+from tl_pipeline.places import Place
 from tl_pipeline.store.history import (
     add_dropped,
     add_parity,
     covered_shards,
     dropped_shards,
 )
-from tl_pipeline.store.manifest import Manifest, ShardEntry, read_manifest
+from tl_pipeline.store.manifest import (
+    Manifest,
+    ShardEntry,
+    read_manifest,
+    replace_manifest,
+)
 from tl_pipeline.store.reading import read_keys, read_rows, read_versions
-from tl_pipeline.store.schema import MANIFEST, SHARDS, range_rows
+from tl_pipeline.store.schema import SHARDS, range_rows
 from tl_pipeline.store.shards import Shard, build_shard
-from tl_pipeline.store.writer import sweep_leftovers
+from tl_pipeline.store.writer import sweep_leftovers, write_shard
 
 # A month of nights. A row is written anew at most once a month then, and about five
 # times until its shard is half full and is left alone.
@@ -41,7 +45,7 @@ class Merged(NamedTuple):
 
 
 def merge_small_shards(
-    path: Path, *, most: int = MOST_SMALL
+    path: Place, *, most: int = MOST_SMALL
 ) -> tuple[Manifest, Merged]:
     """Merges small shards where there are many; the caller holds the store's lock.
 
@@ -69,7 +73,7 @@ def merge_small_shards(
     vouched: list[str] = []
     for entries in bins:
         shard = _build(path, manifest, entries)
-        write_atomically(path / SHARDS / shard.entry.name, shard.data)
+        write_shard(path, shard)
         if entries[0].name in covered:
             vouched.append(shard.entry.name)
         replaced |= dict.fromkeys(entry.name for entry in entries)
@@ -83,13 +87,13 @@ def merge_small_shards(
     updated = dataclasses.replace(
         manifest, shards=tuple(entry for entry in shards if entry is not None)
     )
-    write_atomically(path / MANIFEST, updated.to_bytes())
+    replace_manifest(path, manifest, updated)
     sweep_leftovers(path, updated)
     return updated, Merged(len(replaced), len(bins))
 
 
 def _plan(
-    path: Path, manifest: Manifest, covered: set[str], most: int
+    path: Place, manifest: Manifest, covered: set[str], most: int
 ) -> list[list[ShardEntry]]:
     """Returns the shards to merge, those that become one together."""
     alike: dict[tuple[object, ...], list[ShardEntry]] = defaultdict(list)
@@ -130,7 +134,7 @@ def _capacity(manifest: Manifest, entry: ShardEntry) -> int:
     return range_rows(manifest.shard_rows, infos)
 
 
-def _build(path: Path, manifest: Manifest, entries: Sequence[ShardEntry]) -> Shard:
+def _build(path: Place, manifest: Manifest, entries: Sequence[ShardEntry]) -> Shard:
     """Builds the shard of all their rows, in the order of content digests."""
     files = [path / SHARDS / entry.name for entry in entries]
     pairs = list(zip(files, entries, strict=True))

@@ -9,14 +9,19 @@ which the next writer sweeps away.
 import dataclasses
 import uuid
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from tl_pipeline.digest import Json, bytes_digest
 from tl_pipeline.errors import StoreError
-from tl_pipeline.files import TEMPORARY_PREFIX, sync_folder, write_atomically
+from tl_pipeline.files import (
+    TEMPORARY_PREFIX,
+    rename_file,
+    sync_folder,
+    write_atomically,
+)
+from tl_pipeline.places import Place
 from tl_pipeline.store.failures import Failure
 from tl_pipeline.store.manifest import Manifest, ShardEntry
 from tl_pipeline.store.plan import Group
@@ -40,7 +45,7 @@ class Part(NamedTuple):
 
 
 def write_part(
-    path: Path,
+    path: Place,
     group: Group,
     *,
     content: np.ndarray,
@@ -86,7 +91,7 @@ def write_part(
 
 
 def commit_part(
-    path: Path,
+    path: Place,
     manifest: Manifest,
     group: Group,
     range_index: int,
@@ -108,14 +113,14 @@ def commit_part(
     if entry is not None:
         name = name_shard(manifest.next_number, entry.sha256)
         entry = dataclasses.replace(entry, name=name)
-        (path / SHARDS / part.file).replace(path / SHARDS / name)
+        rename_file(path / SHARDS / part.file, path / SHARDS / name)
         sync_folder(path / SHARDS)
     return commit_entry(
         path, manifest, group, range_index, entry=entry, infos=infos, failed=part.failed
     )
 
 
-def _check_part(path: Path, group: Group, range_index: int, part: Part) -> None:
+def _check_part(path: Place, group: Group, range_index: int, part: Part) -> None:
     lost = {failure.content for failure in part.failed}
     attempted = list_range(group, range_index)
     kept = [bytes.fromhex(digest) for digest in attempted if digest not in lost]

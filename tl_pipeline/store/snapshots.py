@@ -8,7 +8,6 @@ text from an empty one.
 
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import h5py
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from tl_pipeline.digest import bytes_digest, short_digest
 from tl_pipeline.errors import DatasetError, StoreDamagedError
 from tl_pipeline.examples import SPLITS, Examples, is_sorted_set
+from tl_pipeline.places import Place
 from tl_pipeline.spec import SCHEMA_VERSION
 from tl_pipeline.store.manifest import SnapshotEntry
 from tl_pipeline.store.reading import parsed, read_table
@@ -83,7 +83,7 @@ def build_snapshot(examples: Examples) -> tuple[memoryview, SnapshotEntry]:
     return data, entry
 
 
-def parse_snapshot(path: Path, data: bytes, entry: SnapshotEntry) -> Examples:
+def parse_snapshot(path: Place, data: bytes, entry: SnapshotEntry) -> Examples:
     """Reads the example table out of a snapshot's verified bytes.
 
     Raises:
@@ -132,7 +132,7 @@ def _add_columns(file: h5py.File, examples: Examples) -> None:
 
 
 def _parse_columns(
-    path: Path, data: bytes, n: int
+    path: Place, data: bytes, n: int
 ) -> dict[str, tuple[str | None, ...]]:
     with parsed(path, data) as file:
         names = file.get("column_name")

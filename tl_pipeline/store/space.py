@@ -7,13 +7,13 @@ tables) is measured on a file of one row, built in memory.
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from tl_pipeline.digest import Json, json_digest
 from tl_pipeline.examples import Examples
+from tl_pipeline.places import Place, find_place
 from tl_pipeline.store.lock import check_platform
 from tl_pipeline.store.manifest import Manifest
 from tl_pipeline.store.plan import Group
@@ -48,7 +48,7 @@ class ShardSpace(NamedTuple):
 
 
 def foresee_store(
-    root: str | Path,
+    root: str | Place,
     *,
     name: str,
     spec: Mapping[str, Json],
@@ -64,7 +64,7 @@ def foresee_store(
       StoreDamagedError: Its manifest is not the committed one.
     """
     check_features(features)
-    path = Path(root) / folder_name(name, json_digest(spec))
+    path = find_place(root) / folder_name(name, json_digest(spec))
     if (path / MANIFEST).exists():
         store = open_store(path, spec=spec)
     else:

@@ -2,12 +2,12 @@
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tl_pipeline.digest import Json, json_digest
 from tl_pipeline.examples import Examples
+from tl_pipeline.places import Place, find_place
 from tl_pipeline.spec import PLAIN, View, check_same_spec
 from tl_pipeline.store import failures as failing
 from tl_pipeline.store import gc, history, merge, parts, schema, writer
@@ -35,7 +35,7 @@ class FeatureStore:
             store.commit_snapshot(examples)
     """
 
-    def __init__(self, path: Path, manifest: Manifest):
+    def __init__(self, path: Place, manifest: Manifest):
         self.path = path
         self._what = f"Feature store {path}"
         self._lookup = Lookup(path, manifest)
@@ -45,7 +45,7 @@ class FeatureStore:
     @classmethod
     def create_or_open(
         cls,
-        root: str | Path,
+        root: str | Place,
         *,
         name: str,
         spec: Mapping[str, Json],
@@ -70,7 +70,7 @@ class FeatureStore:
           StoreError: It cannot be written or read.
         """
         schema.check_features(features)
-        path = Path(root) / schema.folder_name(name, json_digest(spec))
+        path = find_place(root) / schema.folder_name(name, json_digest(spec))
         if not (path / schema.MANIFEST).exists():
             shard_rows = schema.choose_shard_rows(features)
             made = Manifest(name, spec, batch_size, shard_rows, dict(features))
@@ -379,7 +379,7 @@ class FeatureStore:
 
 
 def open_store(
-    path: str | Path, *, spec: Mapping[str, Json] | None = None
+    path: str | Place, *, spec: Mapping[str, Json] | None = None
 ) -> FeatureStore:
     """Opens a feature store for reading; it takes no lock.
 
@@ -393,7 +393,7 @@ def open_store(
       StoreDamagedError: Its manifest is not the committed one.
     """
     check_platform()
-    path = Path(path)
+    path = find_place(path)
     manifest = read_manifest(path)
     if spec is not None:
         check_same_spec(f"Feature store {path}", stored=manifest.spec, wanted=spec)

@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from tl_pipeline.digest import Json, bytes_digest, canonical_json, short_digest
 from tl_pipeline.errors import StoreError
 from tl_pipeline.files import TEMPORARY_PREFIX
+from tl_pipeline.object_paths import ObjectPath
+from tl_pipeline.places import Place, find_place
+from tl_pipeline.store.copies import read_original
 from tl_pipeline.store.describe import count_bytes
 from tl_pipeline.store.failures import is_named, missing_reasons, read_failures
 from tl_pipeline.store.guards import check_dataset, read_text
@@ -16,8 +18,8 @@ from tl_pipeline.store.history import dropped_shards, read_history
 from tl_pipeline.store.index import sort_unique
 from tl_pipeline.store.manifest import Manifest, ShardEntry, read_manifest
 from tl_pipeline.store.reading import (
+    keys_within,
     parsed,
-    read_keys,
     read_layouts,
     read_verified,
 )
@@ -43,7 +45,7 @@ _OWN_FILES = {MANIFEST, FAILURES, HISTORY, LOCK, HOLDER, SHARDS, SNAPSHOTS}
 _Checked = dict[str, tuple[ShardEntry, np.ndarray]]
 
 
-def verify_store(path: str | Path) -> dict[str, Json]:
+def verify_store(path: str | Place) -> dict[str, Json]:
     """Reads every byte of a store and lists what is wrong with it.
 
     Leftovers of a killed writer are notes: nothing reads them, the next writer sweeps
@@ -59,7 +61,7 @@ def verify_store(path: str | Path) -> dict[str, Json]:
     Raises:
       NotFoundError: There is no store.
     """
-    path = Path(path)
+    path = find_place(path)
     try:
         manifest = read_manifest(path)
         checked: _Checked = {}
@@ -75,7 +77,7 @@ def verify_store(path: str | Path) -> dict[str, Json]:
         return _report([str(error)], [], None)
 
 
-def _check(path: Path, manifest: Manifest, checked: _Checked) -> dict[str, Json]:
+def _check(path: Place, manifest: Manifest, checked: _Checked) -> dict[str, Json]:
     problems = [
         *_check_shards(path, manifest, checked),
         *_check_snapshots(path, manifest),
@@ -104,7 +106,7 @@ def _report(
     }
 
 
-def _check_shards(path: Path, manifest: Manifest, checked: _Checked) -> Iterator[str]:
+def _check_shards(path: Place, manifest: Manifest, checked: _Checked) -> Iterator[str]:
     keys: dict[tuple[str, str, int], list[np.ndarray]] = {}
     for shard in manifest.shards:
         try:
@@ -130,10 +132,15 @@ def _check_shards(path: Path, manifest: Manifest, checked: _Checked) -> Iterator
             )
 
 
-def _check_shard(path: Path, shard: ShardEntry, manifest: Manifest) -> np.ndarray:
-    data = read_verified(path, sha256=shard.sha256, size=shard.bytes)
+def _read(path: Place, *, sha256: str, size: int) -> bytes:
+    read = read_original if isinstance(path, ObjectPath) else read_verified
+    return read(path, sha256=sha256, size=size)  # type: ignore[arg-type]
+
+
+def _check_shard(path: Place, shard: ShardEntry, manifest: Manifest) -> np.ndarray:
+    data = _read(path, sha256=shard.sha256, size=shard.bytes)
     read_layouts(path, data, shard.features)  # for its checks
-    content = read_keys(path, shard)
+    content = keys_within(path, data, shard, start=shard.keys_offset)
     with parsed(path, data) as file:
         for name in shard.features:
             info = manifest.features[name]
@@ -155,11 +162,11 @@ def _check_shard(path: Path, shard: ShardEntry, manifest: Manifest) -> np.ndarra
     return content
 
 
-def _check_snapshots(path: Path, manifest: Manifest) -> Iterator[str]:
+def _check_snapshots(path: Place, manifest: Manifest) -> Iterator[str]:
     for entry in manifest.snapshots:
         file = path / SNAPSHOTS / entry.name
         try:
-            data = read_verified(file, sha256=entry.sha256, size=entry.bytes)
+            data = _read(file, sha256=entry.sha256, size=entry.bytes)
             if parse_snapshot(file, data, entry).digest != entry.digest:
                 yield f"{file} holds another example table than the manifest says."
         except FileNotFoundError:
@@ -168,7 +175,7 @@ def _check_snapshots(path: Path, manifest: Manifest) -> Iterator[str]:
             yield str(error)
 
 
-def _check_reasons(path: Path, manifest: Manifest) -> Iterator[tuple[bool, str]]:
+def _check_reasons(path: Place, manifest: Manifest) -> Iterator[tuple[bool, str]]:
     try:
         failures = read_failures(path)
     except StoreError as error:
@@ -192,10 +199,10 @@ def _check_reasons(path: Path, manifest: Manifest) -> Iterator[tuple[bool, str]]
         yield True, str(error)
 
 
-def _check_others(path: Path, manifest: Manifest) -> Iterator[tuple[bool, str]]:
+def _check_others(path: Place, manifest: Manifest) -> Iterator[tuple[bool, str]]:
     """Yields the files that the manifest does not name, and whether that is bad."""
     named = {entry.name for entry in (*manifest.shards, *manifest.snapshots)}
-    for file in sorted(path.iterdir()):
+    for file in sorted(path.iterdir(), key=str):
         if file.name not in _OWN_FILES:
             yield _judge(file, is_leftover=False)
     try:
@@ -206,7 +213,7 @@ def _check_others(path: Path, manifest: Manifest) -> Iterator[tuple[bool, str]]:
     numbers: Counter[int] = Counter()
     for folder in (SHARDS, SNAPSHOTS):
         entries = (path / folder).iterdir() if (path / folder).is_dir() else ()
-        for file in sorted(entries):
+        for file in sorted(entries, key=str):
             if file.name in named:
                 continue
             if folder == SNAPSHOTS:
@@ -225,13 +232,13 @@ def _check_others(path: Path, manifest: Manifest) -> Iterator[tuple[bool, str]]:
             yield _judge(file, is_leftover=is_next or is_other or file.name in dropped)
 
 
-def _judge(file: Path, *, is_leftover: bool) -> tuple[bool, str]:
+def _judge(file: Place, *, is_leftover: bool) -> tuple[bool, str]:
     if is_leftover or file.name.startswith(TEMPORARY_PREFIX):
         return False, f"{file} is the leftover of a killed writer; nothing reads it."
     return True, f"{file} is not part of the store: move it elsewhere."
 
 
-def _is_own_shard(file: Path, manifest: Manifest) -> bool:
+def _is_own_shard(file: Place, manifest: Manifest) -> bool:
     """Tells whether a whole shard, by its name's digest, is of the store's spec."""
     try:
         data = file.read_bytes()
@@ -245,7 +252,7 @@ def _is_own_shard(file: Path, manifest: Manifest) -> bool:
         return False
 
 
-def _is_snapshot(file: Path) -> bool:
+def _is_snapshot(file: Place) -> bool:
     """Tells whether a file that the manifest does not name reads as a snapshot."""
     if not SNAPSHOT_NAME.fullmatch(file.name) or not file.is_file():
         return False

@@ -7,12 +7,11 @@ Files that it does not name are leftovers, which the next writer sweeps away.
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
 from tl_pipeline.digest import Json
-from tl_pipeline.errors import StoreError
+from tl_pipeline.errors import BucketError, StoreError
 from tl_pipeline.examples import Examples
 from tl_pipeline.files import (
     TEMPORARY_PREFIX,
@@ -20,6 +19,9 @@ from tl_pipeline.files import (
     sync_folder,
     write_atomically,
 )
+from tl_pipeline.object_copies import keep_copy
+from tl_pipeline.object_paths import ObjectPath
+from tl_pipeline.places import Place
 from tl_pipeline.store.failures import (
     Failure,
     merge_failures,
@@ -30,9 +32,10 @@ from tl_pipeline.store.failures import (
     write_failures,
 )
 from tl_pipeline.store.lock import hold_lock
-from tl_pipeline.store.manifest import Manifest, ShardEntry
+from tl_pipeline.store.manifest import Manifest, ShardEntry, replace_manifest
 from tl_pipeline.store.plan import Group
 from tl_pipeline.store.schema import (
+    LOCK,
     MANIFEST,
     SHARD_NAME,
     SHARDS,
@@ -45,9 +48,12 @@ from tl_pipeline.store.schema import (
 from tl_pipeline.store.shards import Shard, build_shard
 from tl_pipeline.store.snapshots import build_snapshot
 
+# Of objects that nothing names: a request's signature is good for 15 minutes.
+FRESH_SECONDS = 3600
+
 
 @contextlib.contextmanager
-def writing(path: Path, *, locked: bool = True) -> Iterator[None]:
+def writing(path: Place, *, locked: bool = True) -> Iterator[None]:
     """Turns a failed write into one sentence: where, why, what is left, what to do."""
     if not locked:
         raise StoreError(
@@ -55,7 +61,7 @@ def writing(path: Path, *, locked: bool = True) -> Iterator[None]:
         )
     try:
         yield
-    except StoreError:
+    except (BucketError, StoreError):
         raise
     except OSError as error:
         raise StoreError(
@@ -66,7 +72,7 @@ def writing(path: Path, *, locked: bool = True) -> Iterator[None]:
 
 
 def create_store(
-    path: Path,
+    path: Place,
     manifest: Manifest,
     *,
     wait: bool = True,
@@ -90,11 +96,11 @@ def create_store(
         # Two may come here at once: the second finds the first one's manifest.
         with hold_lock(path, wait=wait, on_wait=on_wait):
             if not (path / MANIFEST).exists():
-                write_atomically(path / MANIFEST, manifest.to_bytes())
+                replace_manifest(path, None, manifest)
 
 
 def commit_rows(
-    path: Path,
+    path: Place,
     manifest: Manifest,
     group: Group,
     range_index: int,
@@ -128,7 +134,7 @@ def commit_rows(
         versions=versions,
     )
     if shard is not None:
-        write_atomically(path / SHARDS / shard.entry.name, shard.data)
+        write_shard(path, shard)
     entry = shard and shard.entry
     updated = commit_entry(
         path, manifest, group, range_index, entry=entry, infos=infos, failed=failed
@@ -136,8 +142,20 @@ def commit_rows(
     return updated, entry and entry.name
 
 
+def write_shard(path: Place, shard: Shard) -> None:
+    """Writes a shard to its place, where nothing names it yet.
+
+    Raises:
+      OSError: The disk is full, and so on.
+    """
+    file = path / SHARDS / shard.entry.name
+    write_atomically(file, shard.data)
+    if isinstance(file, ObjectPath):  # who trains on it next need not fetch it
+        keep_copy(shard.entry.sha256, shard.data)
+
+
 def build_range(
-    path: Path,
+    path: Place,
     group: Group,
     range_index: int,
     *,
@@ -177,7 +195,7 @@ def build_range(
 
 
 def commit_entry(
-    path: Path,
+    path: Place,
     manifest: Manifest,
     group: Group,
     range_index: int,
@@ -226,7 +244,7 @@ def commit_entry(
     # Both old and new reasons, until the manifest says which of them stand.
     write_failures(path, merge_failures(read_failures(path), failed))
     if updated != manifest:
-        write_atomically(path / MANIFEST, updated.to_bytes())
+        replace_manifest(path, manifest, updated)
     prune_failures(path, updated)
     return updated
 
@@ -236,7 +254,7 @@ def list_range(group: Group, range_index: int) -> list[str]:
     return [row.tobytes().hex() for row in group.content[group.ranges[range_index]]]
 
 
-def commit_examples(path: Path, manifest: Manifest, examples: Examples) -> Manifest:
+def commit_examples(path: Place, manifest: Manifest, examples: Examples) -> Manifest:
     """Commits a snapshot as its dataset's latest; one that is there is not rewritten.
 
     Raises:
@@ -253,11 +271,11 @@ def commit_examples(path: Path, manifest: Manifest, examples: Examples) -> Manif
     )
     if not known:
         write_atomically(path / SNAPSHOTS / entry.name, data)
-    write_atomically(path / MANIFEST, updated.to_bytes())
+    replace_manifest(path, manifest, updated)
     return updated
 
 
-def prune_failures(path: Path, manifest: Manifest) -> None:
+def prune_failures(path: Place, manifest: Manifest) -> None:
     """Drops the reasons of failures that the manifest does not name."""
     failures = read_failures(path)
     kept = standing_failures(path, manifest)
@@ -265,12 +283,17 @@ def prune_failures(path: Path, manifest: Manifest) -> None:
         write_failures(path, kept)
 
 
-def sweep_leftovers(path: Path, manifest: Manifest) -> list[str]:
+def sweep_leftovers(path: Place, manifest: Manifest) -> list[str]:
     """Removes what a killed writer left behind, and returns the names, sorted.
 
     Temporary files, shards and snapshots that the manifest does not name. Files of
-    any other name are someone else's and stay.
+    any other name are someone else's and stay. In a bucket, so do those of the last
+    hour: a writer whose lease was taken over may just have put one, to commit it.
     """
+    # By the server's clock, which the lease that was just put tells.
+    before = 0
+    if isinstance(path, ObjectPath):
+        before = (path / LOCK).look().modified_ns - FRESH_SECONDS * 10**9
     named = {entry.name for entry in (*manifest.shards, *manifest.snapshots)}
     removed = []
     for folder, pattern in (
@@ -280,7 +303,7 @@ def sweep_leftovers(path: Path, manifest: Manifest) -> list[str]:
     ):
         stale = [
             file
-            for file in (folder.iterdir() if folder.is_dir() else ())
+            for file in _list_files(folder, before)
             if file.name.startswith(TEMPORARY_PREFIX)
             or (pattern and pattern.fullmatch(file.name) and file.name not in named)
         ]
@@ -288,13 +311,23 @@ def sweep_leftovers(path: Path, manifest: Manifest) -> list[str]:
             file.unlink()
         if stale:
             sync_folder(folder)
-        removed += [str(file.relative_to(path)) for file in stale]
+        removed += [str(file)[len(f"{path}/") :] for file in stale]
     prune_failures(path, manifest)
     return sorted(removed)
 
 
+def _list_files(folder: Place, before: int) -> Iterator[Place]:
+    """Yields what lies in a folder; in a bucket, what was put before some time."""
+    if isinstance(folder, ObjectPath):
+        for found in folder.list_objects():
+            if found.modified_ns < before:
+                yield found.path
+    elif folder.is_dir():
+        yield from folder.iterdir()
+
+
 def _check_range(
-    path: Path,
+    path: Place,
     group: Group,
     attempted: list[str],
     content: np.ndarray,
@@ -323,7 +356,7 @@ def _check_range(
 
 
 def _check_finite(
-    path: Path, content: np.ndarray, arrays: Mapping[str, np.ndarray]
+    path: Place, content: np.ndarray, arrays: Mapping[str, np.ndarray]
 ) -> None:
     for name, rows in arrays.items():
         for row, _, reason in find_unstorable({name: rows}, rows.dtype.name):
