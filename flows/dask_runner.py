@@ -1,8 +1,9 @@
-"""Ranges of an extraction as Prefect tasks on Dask: workers here, or on many machines.
+"""Work as Prefect tasks on Dask: workers here, or on many machines.
 
-The flow keeps the stores' locks and commits what workers have written. A worker that
-dies is another one's task; Dask and what builds on it are loaded only where there is
-something to compute.
+Ranges of an extraction: the flow keeps the stores' locks and commits what workers have
+written. Sweeps of a training: workers read the store and return the heads. A worker
+that dies is another one's task; Dask and what builds on it are loaded only where there
+is something to compute.
 """
 
 import contextlib
@@ -11,11 +12,12 @@ import logging
 import os
 from collections.abc import Generator, Iterator, Mapping
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.tasks import Task
 
 from tl_pipeline.allocation import keep_variables
 from tl_pipeline.compilation import keep_compiled_programs
@@ -24,6 +26,9 @@ from tl_pipeline.stages.jobs import Job, Outcome, do_job
 
 if TYPE_CHECKING:
     from prefect_dask.task_runners import DaskTaskRunner
+
+    from tl_pipeline.stages.sweep import Candidate
+    from tl_pipeline.stages.sweep_jobs import SweepJob
 
 CORES = "NPROC"  # how many threads XLA takes on the CPU; by default as many as cores
 AHEAD = 2  # jobs a worker: the next one is there when one is done
@@ -42,8 +47,21 @@ def compute_rows(job: Job) -> Outcome:
     return do_job(job, workers=int(cores) if cores else None)
 
 
-def find_runner(config: Mapping[str, Any]) -> "DaskRunner | None":
-    """Returns the runner that a configuration asks for; None for this process.
+@task(
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    task_run_name="fit {job.label}",
+)
+def fit_heads(job: "SweepJob") -> "list[Candidate]":
+    """Fits the heads of one kind on one feature, whose rows it reads."""
+    keep_compiled_programs()
+    from tl_pipeline.stages.sweep_jobs import do_sweep
+
+    return do_sweep(job)
+
+
+def find_extract_runner(config: Mapping[str, Any]) -> "DaskRunner[Job, Outcome] | None":
+    """Returns what `[extract]` asks for; None for this process.
 
     Args:
       config: `PipelineConfig.to_json()`.
@@ -51,32 +69,53 @@ def find_runner(config: Mapping[str, Any]) -> "DaskRunner | None":
     Raises:
       RequestError: It asks for Dask, which is not installed.
     """
-    asked = config["extract"]
+    return _find_runner(config, "extract", compute_rows)
+
+
+def find_sweep_runner(
+    config: Mapping[str, Any],
+) -> "DaskRunner[SweepJob, list[Candidate]] | None":
+    """Returns what `[sweep]` asks for; None for this process; errors likewise."""
+    return _find_runner(config, "sweep", fit_heads)
+
+
+J = TypeVar("J")  # a job
+R = TypeVar("R")  # what becomes of it
+
+
+def _find_runner(
+    config: Mapping[str, Any], section: str, work: Task[[J], R]
+) -> "DaskRunner[J, R] | None":
+    asked = config[section]
     if asked["runner"] != "dask":
         return None
     if importlib.util.find_spec("prefect_dask") is None:
         raise RequestError(
-            'Asked for runner = "dask" in [extract]: prefect-dask is not installed. '
+            f'Asked for runner = "dask" in [{section}]: prefect-dask is not installed. '
             "Install it with: pip install 'tl-pipeline[dask]'"
         )
-    return DaskRunner(asked["dask_address"], n_workers=asked["dask_workers"])
+    return DaskRunner(work, asked["dask_address"], n_workers=asked["dask_workers"])
 
 
-class DaskRunner:
+class DaskRunner(Generic[J, R]):
     """Does jobs on the workers of a scheduler, or of a cluster that it starts here."""
 
-    def __init__(self, address: str | None = None, *, n_workers: int = 2):
+    def __init__(
+        self, work: Task[[J], R], address: str | None = None, *, n_workers: int = 2
+    ):
         """Takes where the workers are; nothing is started before there is a job.
 
         Args:
+          work: The task that does a job, its argument `job`.
           address: Of the scheduler; None: workers are started here.
           n_workers: How many, which share the cores of this machine.
         """
+        self._work = work
         self._address = address
         self._n_workers = n_workers
 
-    def run(self, jobs: Iterator[Job]) -> Generator[tuple[int, Outcome]]:
-        """Yields outcomes as they come; see `Runner`.
+    def run(self, jobs: Iterator[J]) -> Generator[tuple[int, R]]:
+        """Yields outcomes as they come; see `Runner` and `SweepRunner`.
 
         Raises:
           WorkersError: There is no worker, or one job was the death of several.
@@ -92,7 +131,7 @@ class DaskRunner:
                 while True:
                     room = AHEAD * _count_threads(client)
                     for number, job in islice(upcoming, max(0, room - len(numbers))):
-                        future = _submit(runner, job)
+                        future = _submit(runner, self._work, job)
                         numbers[future.key] = number
                         coming.add(future)
                     if not numbers:
@@ -103,8 +142,8 @@ class DaskRunner:
                     yield number, state.result()
             except KilledWorker as error:
                 raise WorkersError(
-                    "Asked to extract with Dask: several workers died of the same "
-                    f"rows ({shorten(error)}). Look at their logs, and at the memory "
+                    "Asked to compute with Dask: several workers died of the same "
+                    f"job ({shorten(error)}). Look at their logs, and at the memory "
                     "that they have; what is committed stays."
                 ) from error
             finally:
@@ -133,7 +172,7 @@ class DaskRunner:
                 runner.client.wait_for_workers(1, timeout=SECONDS_FOR_WORKERS)
             except OSError as error:
                 raise WorkersError(
-                    f"Asked to extract with the Dask scheduler {self._address}: "
+                    f"Asked to compute with the Dask scheduler {self._address}: "
                     f"{shorten(error)}. Start it with `dask scheduler`, and on each "
                     f"machine `dask worker {self._address} --nthreads 1`."
                 ) from error
@@ -166,10 +205,10 @@ def _count_threads(client: Any) -> int:
     return max(1, sum(client.nthreads().values()))
 
 
-def _submit(runner: "DaskTaskRunner", job: Job) -> Any:
+def _submit(runner: "DaskTaskRunner", work: Task[..., Any], job: Any) -> Any:
     """Submits a job, and returns the Dask future of its state."""
     with temporary_settings(_find_server()):
-        return runner.submit(compute_rows, {"job": job}).wrapped_future
+        return runner.submit(work, {"job": job}).wrapped_future
 
 
 def _find_server() -> dict[Any, str]:

@@ -21,7 +21,7 @@ from prefect.states import Completed
 from prefect.tasks import Task, exponential_backoff
 
 from flows.artifacts import leave_artifacts, record_lineage
-from flows.dask_runner import find_runner
+from flows.dask_runner import find_extract_runner, find_sweep_runner
 from tl_pipeline.config import PipelineConfig, load_config
 from tl_pipeline.errors import (
     RequestError,
@@ -66,7 +66,7 @@ def extract_features(
     config: dict[str, Any], when_busy: WhenBusy = "wait"
 ) -> dict[str, Any] | State[Any]:
     """Computes the rows that the stores do not hold yet."""
-    runner = find_runner(config)
+    runner = find_extract_runner(config)
     try:
         return extract_step(config, wait=when_busy == "wait", runner=runner)
     except StoreLockedError as error:
@@ -100,7 +100,7 @@ def watch_examples(
 )
 def train_heads(config: dict[str, Any], extracted: dict[str, Any]) -> dict[str, Any]:
     """Trains heads on the stores, or finds the run that did."""
-    return train_step(config, extracted)
+    return train_step(config, extracted, runner=find_sweep_runner(config))
 
 
 @task(

@@ -17,6 +17,7 @@ from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError, shorten
 from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.heads_config import HeadsConfig
+from tl_pipeline.places import require_local
 from tl_pipeline.section import Augmentation, Counts, Name, Names, Section, Share
 
 MAX_LISTED = 15  # unfit keys; there are not many more that fit
@@ -26,7 +27,7 @@ class DataConfig(Section):
     """The dataset: where its bytes are, and how it is split."""
 
     source: Name = Field(
-        description="a folder, a table, arrays, or a built-in: builtin:digits"
+        description="a folder, table, arrays, also in s3://BUCKET/, or builtin:digits"
     )
     name: Name | None = Field(None, description="default: the folder's or file's name")
     exclude: Names = Field((), description="patterns of ids to leave out")
@@ -36,7 +37,7 @@ class DataConfig(Section):
         0.01, description="share of examples that may fail before heads are not trained"
     )
     path: Name | None = Field(
-        None, description="a table's column of image files; default: path, image, file"
+        None, description="a table's column of files; default: path, image, audio, file"
     )
     text: Name | None = Field(
         None, description="or of texts; default: text, sentence, question"
@@ -86,7 +87,8 @@ class BackboneConfig(Section):
     features: Names = Field(
         ("pool",),
         min_length=1,
-        description="OUTPUT or OUTPUT:avg|max|flatten|none; of texts cls|mean|last|max",
+        description="OUTPUT or OUTPUT:avg|max|flatten|none; of texts and recordings "
+        "cls|mean|last|max",
     )
     compute_dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="float32 or bfloat16"
@@ -96,7 +98,9 @@ class BackboneConfig(Section):
 class StoreConfig(Section):
     """The feature stores."""
 
-    root: Name = Field("stores", description="the folder that holds the stores")
+    root: Name = Field(
+        "stores", description="the folder that holds the stores, or s3://BUCKET/KEY"
+    )
     dtype: Literal["float16", "float32"] = Field(
         "float16", description="float16 or float32"
     )
@@ -112,8 +116,8 @@ class StoreConfig(Section):
     )
 
 
-class ExtractConfig(Section):
-    """Who computes features."""
+class RunnerConfig(Section):
+    """Who computes: this process, or others."""
 
     runner: Literal["local", "dask"] = Field(
         "local", description="local: this process; dask: the workers of Dask"
@@ -126,12 +130,20 @@ class ExtractConfig(Section):
     )
 
 
+class ExtractConfig(RunnerConfig):
+    """Who computes features."""
+
+
+class SweepConfig(RunnerConfig):
+    """Who fits heads: with dask, those of each kind and feature by themselves."""
+
+
 class BaselinesConfig(Section):
     """What the head is compared with, to say whether the transfer helped."""
 
     names: Names = Field(
         ("pixels", "bag_of_words", "random:0"),
-        description="pixels of images, bag_of_words of texts, random:SEED of both",
+        description="pixels of images, bag_of_words of texts, random:SEED of all",
     )
     shots: Counts = Field(
         (5,), description="also compare at so many labeled examples a class"
@@ -199,6 +211,7 @@ class PipelineConfig(Section):
     store: StoreConfig = StoreConfig()  # pyright: ignore[reportCallIssue]
     extract: ExtractConfig = ExtractConfig()  # pyright: ignore[reportCallIssue]
     heads: HeadsConfig = HeadsConfig()  # pyright: ignore[reportCallIssue]
+    sweep: SweepConfig = SweepConfig()  # pyright: ignore[reportCallIssue]
     baselines: BaselinesConfig = BaselinesConfig()  # pyright: ignore[reportCallIssue]
     finetune: FinetuneConfig = FinetuneConfig()  # pyright: ignore[reportCallIssue]
     drift: DriftConfig = DriftConfig()  # pyright: ignore[reportCallIssue]
@@ -257,9 +270,10 @@ def make_config(values: Mapping[str, Any], *, where: str) -> PipelineConfig:
 
     Raises:
       ConfigError: Unknown or unfit keys, listed at once.
+      RequestError: Runs are to be kept elsewhere than on this machine.
     """
     try:
-        return PipelineConfig.model_validate(dict(values))
+        config = PipelineConfig.model_validate(dict(values))
     except pydantic.ValidationError as error:
         details = error.errors()
         # A list of which no item is fit counts as too short besides.
@@ -276,6 +290,8 @@ def make_config(values: Mapping[str, Any], *, where: str) -> PipelineConfig:
             f"Configuration {where} cannot be used:\n{listed}\n"
             "`tl-pipeline init` writes a commented one with every key."
         ) from None
+    require_local(config.run.root, what="runs")
+    return config
 
 
 def make_heads_config(keys: Mapping[str, Any]) -> HeadsConfig:

@@ -45,6 +45,13 @@ class Server:
         with urllib.request.urlopen(request, timeout=30) as answer:
             return json.load(answer)
 
+    def delete(self, path: str) -> None:
+        """Has the server's API delete something."""
+        url = self.environment["PREFECT_API_URL"] + path
+        urllib.request.urlopen(
+            urllib.request.Request(url, method="DELETE"), timeout=30
+        ).close()
+
     def start(self, *argv: str) -> subprocess.Popen[str]:
         """Starts `python -m ARGV` beside it."""
         return subprocess.Popen(

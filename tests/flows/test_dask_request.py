@@ -5,13 +5,19 @@ from pathlib import Path
 
 import pytest
 
-from flows.dask_runner import DaskRunner, find_runner
+from flows.dask_runner import (
+    DaskRunner,
+    compute_rows,
+    find_extract_runner,
+    find_sweep_runner,
+)
 from tl_pipeline.cli.app import run_command
 from tl_pipeline.config import make_config
 from tl_pipeline.errors import RequestError, WorkersError
 
 LEAST = {"data": {"source": "builtin:digits"}, "backbone": {"name": "pixels"}}
 ASKED = LEAST | {"extract": {"runner": "dask"}}
+SWEEP = LEAST | {"sweep": {"runner": "dask"}}
 
 
 def plain(asked: dict) -> dict:
@@ -19,8 +25,11 @@ def plain(asked: dict) -> dict:
 
 
 def test_one_process_is_the_default():
-    assert find_runner(plain(LEAST)) is None
-    assert isinstance(find_runner(plain(ASKED)), DaskRunner)
+    for find in (find_extract_runner, find_sweep_runner):
+        assert find(plain(LEAST)) is None
+    assert isinstance(find_extract_runner(plain(ASKED)), DaskRunner)
+    assert find_sweep_runner(plain(ASKED)) is None
+    assert isinstance(find_sweep_runner(plain(SWEEP)), DaskRunner)
 
 
 def test_without_the_extra_one_sentence_says_how_to_install_it(
@@ -33,8 +42,10 @@ def test_without_the_extra_one_sentence_says_how_to_install_it(
         lambda name: None if name == "prefect_dask" else find(name),
     )
     with pytest.raises(RequestError, match=r"pip install 'tl-pipeline\[dask\]'"):
-        find_runner(plain(ASKED))
-    assert find_runner(plain(LEAST)) is None
+        find_extract_runner(plain(ASKED))
+    with pytest.raises(RequestError, match=r"in \[sweep\].*tl-pipeline\[dask\]"):
+        find_sweep_runner(plain(SWEEP))
+    assert find_extract_runner(plain(LEAST)) is None
 
 
 def test_the_local_engine_says_that_dask_needs_prefect(
@@ -59,4 +70,4 @@ def test_a_scheduler_that_does_not_answer_is_named_with_what_to_start(
     address = "tcp://127.0.0.1:9"  # the port of `discard`, where nobody listens
     with dask.config.set({"distributed.comm.timeouts.connect": "0.5s"}):
         with pytest.raises(WorkersError, match=f"{address}.*dask scheduler"):
-            next(DaskRunner(address).run(iter(())))
+            next(DaskRunner(compute_rows, address).run(iter(())))

@@ -1,5 +1,10 @@
-"""Who competes in a training: heads of every kind on every feature asked for."""
+"""A contest: heads of several kinds on the rows of one feature.
 
+Its bouts are named by plain values, so that another process can open the same contest
+and fit the heads of one bout.
+"""
+
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,14 +13,12 @@ import numpy as np
 
 from tl_pipeline.errors import RoomError, TooManyFailuresError
 from tl_pipeline.examples import Examples
-from tl_pipeline.heads.head import Head
 from tl_pipeline.heads_config import HeadsConfig
-from tl_pipeline.progress import Progress
 from tl_pipeline.reporting.sentences import count, format_bytes
 from tl_pipeline.stages.cached_views import CachedViews
 from tl_pipeline.stages.choosing import Choosing, choose_rows
 from tl_pipeline.stages.host_memory import find_host_free
-from tl_pipeline.stages.joined import JOIN, locate_columns, widths_of
+from tl_pipeline.stages.joined import JOIN
 from tl_pipeline.stages.labeled import (
     Labeled,
     check_trainable,
@@ -23,8 +26,7 @@ from tl_pipeline.stages.labeled import (
     load_labeled,
 )
 from tl_pipeline.stages.labels import Labels
-from tl_pipeline.stages.matching import match_kinds
-from tl_pipeline.stages.selecting import Selected, select_columns
+from tl_pipeline.stages.selecting import select_columns
 from tl_pipeline.stages.settings import make_settings, make_steps
 from tl_pipeline.stages.sweep import Candidate, sweep
 from tl_pipeline.store.store import FeatureStore
@@ -33,158 +35,144 @@ from tl_pipeline.store.store import FeatureStore
 _ANSWERS_BESIDE = 7
 
 
-class Entrant(NamedTuple):
-    """A candidate with what it was trained on.
+class Bout(NamedTuple):
+    """Heads of one kind and all its settings, fitted together.
 
     Attributes:
-      candidate: The head, which takes rows as they are in `data`.
+      feature: A name, or several joined by `+`.
+      kind: Of the heads.
+      share: Which of the shares of columns they take, where columns are selected.
+      n_views: How many augmented views they are trained on too.
+    """
+
+    feature: str
+    kind: str
+    share: int
+    n_views: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Contest:
+    """The rows of one feature, and what heads are to be fitted on them.
+
+    Attributes:
+      name: The feature.
       data: The labeled rows.
       choosing: Where heads on these are chosen.
       columns: Which columns of the stored rows `data` holds; None: all.
-      widths: Columns of each feature that is joined in the stored rows.
-      members: Of an ensemble: what it averages, and what each counts. `data` is then
-        that of the first, and the head takes stored rows.
+      by_share: For each share the columns of `data` that are kept, as `sweep` takes
+        them; one None where none are selected.
+      bouts: What is to be fitted.
+      heads: How.
     """
 
-    candidate: Candidate
+    name: str
     data: Labeled
     choosing: Choosing
-    columns: np.ndarray | None = None
-    widths: tuple[int, ...] = ()
-    members: tuple[tuple["Entrant", int], ...] = ()
+    columns: np.ndarray | None
+    by_share: Sequence[Sequence[np.ndarray] | None]
+    bouts: tuple[Bout, ...]
+    heads: HeadsConfig
+    _store: FeatureStore
+    _examples: Examples
+    _views: CachedViews | None
 
-    def outputs(self) -> np.ndarray:
-        """Returns what the head says of all labeled examples: [N, K] float64."""
-        if not self.members:
-            return self.candidate.head.predict(self.data.features)
-        n = sum(count for _, count in self.members)
-        said = [count / n * one.outputs() for one, count in self.members]
-        return np.sum(said, axis=0)
+    def count_heads(self, bout: Bout) -> int:
+        """Returns how many candidates a bout makes."""
+        return len(make_settings(bout.kind, self.heads))
 
-    def located(self, head: Head) -> Head:
-        """Returns the candidate's head, or one made of it, as one on stored rows."""
-        if self.columns is None:
-            return head
-        return locate_columns(head, columns=self.columns, widths=self.widths)
+    def read_views(self) -> np.ndarray | None:
+        """Returns the most views to train on, [V, N, ...] float32; None without."""
+        if self._views is None or self.columns is not None:
+            return None
+        return self._views.read(self._store, self.data, self._examples)
 
-    def vectors(self) -> Labeled:
-        """Returns what the head looks at as vectors, for other heads to take.
+    def fit(self, bout: Bout, views: np.ndarray | None) -> list[Candidate]:
+        """Fits the heads of a bout and scores them where heads are chosen.
 
-        Of a grid or tokens, the averages.
+        Args:
+          bout: One of `bouts`.
+          views: From `read_views`.
         """
-        data, kept = self.data, self.candidate.head.preparation.kept
-        if kept is not None:
-            return data.of_columns(kept.columns)
-        return data.vectors()
+        return sweep(
+            self.data,
+            bout.kind,
+            make_settings(bout.kind, self.heads),
+            choosing=self.choosing,
+            steps=make_steps(self.heads),
+            class_weight=self.heads.class_weight,
+            columns=self.by_share[bout.share],
+            views=views[: bout.n_views] if views is not None and bout.n_views else None,
+        )
 
 
-class Entered(NamedTuple):
-    """All entrants, and how many heads that took, those of folds among them."""
-
-    entrants: list[Entrant]
-    n_trained: int
-
-
-def enter_candidates(
+def open_contest(
     store: FeatureStore,
     examples: Examples,
-    features: Sequence[str],
+    name: str,
     *,
     labels: Labels,
+    kinds: Sequence[str],
     heads: HeadsConfig,
     max_failures: float,
     views: CachedViews | None,
-    progress: Progress,
-) -> Entered:
-    """Trains heads of every kind and setting on every feature.
+) -> Contest:
+    """Reads the rows of a feature and decides where heads on them are chosen.
 
-    Of features that are joined, where shares are asked for, on the columns that matter
-    most, at each share.
+    Of features that are joined, where shares are asked for, the columns that matter
+    most are selected, at each share.
 
     Args:
       store: Where the rows are.
       examples: The snapshot.
-      features: Names, several of them joined by `+`.
+      name: The feature, or several joined by `+`.
       labels: The snapshot's targets.
+      kinds: Of heads that take the feature.
       heads: What to train.
       max_failures: Share of the examples that may lack a row.
       views: Augmented views to train on too; not of columns that are selected.
-      progress: Told of every feature.
 
     Raises:
       TooManyFailuresError: More examples lack one.
-      RoomError: What all heads say does not fit in memory.
       DatasetError: There is nothing to train on, to choose on or to score on.
-      FeatureShapeError: A feature suits no kind of head, or a kind no feature.
     """
-    entrants: list[Entrant] = []
-    n_trained = 0
-    shapes = {name: f.shape for name, f in store.manifest.features.items()}
-    kinds_of = match_kinds(heads.kinds, features, shapes)
-    for name in features:
-        is_selected = bool(heads.select_features) and JOIN in name
-        if is_selected:
-            data = load_frame(store, name, examples, labels=labels)
-        else:
-            data = load_labeled(store, name, examples, labels=labels, positions=True)
-        _check_failures(data.n_failed, examples, max_failures)
-        check_trainable(data, dataset=examples.dataset, needs_val=False)
-        choosing = choose_rows(data, method=heads.selection, n_folds=heads.n_folds)
-        check_trainable(
-            data, dataset=examples.dataset, needs_val=choosing.method == "val"
+    is_selected = bool(heads.select_features) and JOIN in name
+    if is_selected:
+        data = load_frame(store, name, examples, labels=labels)
+    else:
+        data = load_labeled(store, name, examples, labels=labels, positions=True)
+    _check_failures(data.n_failed, examples, max_failures)
+    check_trainable(data, dataset=examples.dataset, needs_val=False)
+    choosing = choose_rows(data, method=heads.selection, n_folds=heads.n_folds)
+    check_trainable(data, dataset=examples.dataset, needs_val=choosing.method == "val")
+    columns, by_share = None, (None,)
+    if is_selected:
+        selected = select_columns(
+            store,
+            data,
+            examples,
+            choosing=choosing,
+            shares=heads.select_features,
+            class_weight=heads.class_weight,
         )
-        selected: Selected | None = None
-        by_share: tuple[tuple[np.ndarray, ...] | None, ...] = (None,)
-        if is_selected:
-            selected = select_columns(
-                store,
-                data,
-                examples,
-                choosing=choosing,
-                shares=heads.select_features,
-                class_weight=heads.class_weight,
-            )
-            data, by_share = selected.data, selected.by_share
-        n_settings = sum(len(make_settings(k, heads)) for k in kinds_of[name])
-        counts = views.counts if views and not is_selected else (0,)
-        n_settings *= len(by_share) * len(counts)
-        _check_memory(data, choosing, len(entrants) + n_settings)
-        augmented = None
-        if views and any(counts):
-            augmented = views.read(store, data, examples)
-        for kind in kinds_of[name]:
-            settings = make_settings(kind, heads)
-            for columns, n_views in itertools.product(by_share, counts):
-                found = sweep(
-                    data,
-                    kind,
-                    settings,
-                    choosing=choosing,
-                    steps=make_steps(heads),
-                    class_weight=heads.class_weight,
-                    columns=columns,
-                    views=augmented[:n_views]
-                    if augmented is not None and n_views
-                    else None,
-                )
-                entrants += [
-                    Entrant(one, data, choosing)
-                    if selected is None
-                    else Entrant(
-                        one,
-                        data,
-                        choosing,
-                        selected.columns,
-                        tuple(widths_of(name, store)),
-                    )
-                    for one in found
-                ]
-                n_trained += len(settings) * (1 + choosing.n_folds)
-        progress.advance(1)
-    return Entered(entrants, n_trained)
+        data, columns, by_share = selected.data, selected.columns, selected.by_share
+    counts = views.counts if views and not is_selected else (0,)
+    bouts = itertools.product((name,), kinds, range(len(by_share)), counts)
+    return Contest(
+        name=name,
+        data=data,
+        choosing=choosing,
+        columns=columns,
+        by_share=by_share,
+        bouts=tuple(itertools.starmap(Bout, bouts)),
+        heads=heads,
+        _store=store,
+        _examples=examples,
+        _views=views,
+    )
 
 
-def _check_memory(data: Labeled, choosing: Choosing, n_heads: int) -> None:
+def check_memory(data: Labeled, choosing: Choosing, n_heads: int) -> None:
     """Raises where it is plain that the answers of all heads do not fit."""
     one = 8 * len(choosing.rows) * data.task.n_outputs
     wanted, free = one * (n_heads + _ANSWERS_BESIDE), find_host_free()

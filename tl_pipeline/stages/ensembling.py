@@ -8,7 +8,7 @@ from tl_pipeline.evaluation.ensembles import select_members
 from tl_pipeline.evaluation.metrics import score
 from tl_pipeline.heads.ensemble import make_ensemble
 from tl_pipeline.stages.choosing import fold_rows
-from tl_pipeline.stages.contest import Entrant
+from tl_pipeline.stages.entering import Entrant
 from tl_pipeline.stages.sweep import Candidate, choose_candidate
 from tl_pipeline.store.store import FeatureStore
 

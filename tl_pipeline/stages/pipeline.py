@@ -6,14 +6,15 @@ functions. So both give the same stores, runs and digests.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tl_pipeline.config import PipelineConfig, make_config
+from tl_pipeline.config import PipelineConfig, RunnerConfig, make_config
 from tl_pipeline.data.dataset import Dataset
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import RequestError
 from tl_pipeline.evaluation.gate import Rules
+from tl_pipeline.places import find_place
 from tl_pipeline.progress import Progress, current_progress
 from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.baselines import load_baselines
@@ -29,6 +30,9 @@ from tl_pipeline.stages.train import train
 from tl_pipeline.stages.turn import take_turn
 from tl_pipeline.stages.views import Views, make_views
 from tl_pipeline.stages.watch import check_drift, watch
+
+if TYPE_CHECKING:
+    from tl_pipeline.stages.sweep_jobs import SweepRunner
 
 
 def extract_step(
@@ -51,12 +55,7 @@ def extract_step(
       TooManyFailuresError: More examples failed than `[data] max_failures` allows.
     """
     options = make_config(config, where="of this pipeline")
-    if options.extract.runner != "local" and runner is None:
-        raise RequestError(
-            f'Asked for runner = "{options.extract.runner}" in [extract] without '
-            "Prefect, whose tasks run there. Leave out --engine local, or set runner = "
-            '"local".'
-        )
+    _check_runner("extract", options.extract, runner)
     report = extract(
         **_request(options), wait=wait, runner=runner, progress=current_progress()
     )
@@ -110,18 +109,26 @@ def watch_step(
 
 
 def train_step(
-    config: Mapping[str, Any], extracted: Mapping[str, Any]
+    config: Mapping[str, Any],
+    extracted: Mapping[str, Any],
+    *,
+    runner: "SweepRunner | None" = None,
 ) -> dict[str, Any]:
     """Trains heads on what `extract_step` left, or finds the run that did; see `train`.
 
     Args:
       config: `PipelineConfig.to_json()`.
       extracted: What `extract_step` returned.
+      runner: Whose processes fit heads, where `[sweep]` asks for others.
 
     Returns:
       `TrainReport.to_json()`.
+
+    Raises:
+      RequestError: There is no runner where one is asked for.
     """
     options = make_config(config, where="of this pipeline")
+    _check_runner("sweep", options.sweep, runner)
     views = _make_views(options)
     report = train(
         extracted["store"],
@@ -136,6 +143,7 @@ def train_step(
         max_failures=options.data.max_failures,
         view_recipe=None if views is None else views.text,
         extraction=extracted,
+        runner=runner,
         progress=current_progress(),
         **options.heads.model_dump(exclude={"features"}),
     )
@@ -294,7 +302,7 @@ def _request(options: PipelineConfig) -> dict[str, Any]:
         "dataset": _load_data(options),
         "backbone": backbone,
         "features": options.backbone.features,
-        "store_root": Path(options.store.root),
+        "store_root": find_place(options.store.root),
         "store_dtype": options.store.dtype,
         "batch_size": options.store.batch_size,
         "val_size": options.data.val_size,
@@ -306,6 +314,15 @@ def _request(options: PipelineConfig) -> dict[str, Any]:
         "n_test": options.baselines.n_test,
         "views": _make_views(options),
     }
+
+
+def _check_runner(section: str, asked: RunnerConfig, runner: object) -> None:
+    if asked.runner != "local" and runner is None:
+        raise RequestError(
+            f'Asked for runner = "{asked.runner}" in [{section}] without '
+            "Prefect, whose tasks run there. Leave out --engine local, or set runner = "
+            '"local".'
+        )
 
 
 def _make_views(options: PipelineConfig) -> Views | None:

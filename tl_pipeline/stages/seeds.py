@@ -7,7 +7,7 @@ import numpy as np
 
 from tl_pipeline.evaluation.merits import MEASURES, find_merits
 from tl_pipeline.heads.head import Head
-from tl_pipeline.stages.contest import Entrant
+from tl_pipeline.stages.entering import Entrant
 
 
 def spread_over_seeds(

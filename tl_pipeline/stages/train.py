@@ -4,11 +4,12 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tl_pipeline.config import make_heads_config
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ParityError, RequestError
+from tl_pipeline.places import Place, require_local
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.runs.run import Run, find_run, run_identity
 from tl_pipeline.spec import is_declared
@@ -19,6 +20,9 @@ from tl_pipeline.stages.matching import takes
 from tl_pipeline.stages.provenance import package_version
 from tl_pipeline.stages.relabel import relabel
 from tl_pipeline.store.store import FeatureStore, open_store
+
+if TYPE_CHECKING:
+    from tl_pipeline.stages.sweep_jobs import SweepRunner
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +79,7 @@ class TrainReport:
 
 
 def train(
-    store: str | Path,
+    store: str | Place,
     *,
     run_root: str | Path = "runs",
     dataset: str | None = None,
@@ -90,6 +94,7 @@ def train(
     max_failures: float = 0.01,
     view_recipe: str | None = None,
     extraction: Mapping[str, Any] | None = None,
+    runner: "SweepRunner | None" = None,
     progress: Progress | None = None,
     **heads: Any,
 ) -> TrainReport:
@@ -115,6 +120,7 @@ def train(
       view_recipe: By which recipe augmented views are trained on too, as the store
         has it; by default the one by which it last got some.
       extraction: What `extract` reported, for the run's report.
+      runner: Whose processes fit heads; by default this one does.
       progress: What to tell as it goes on.
       **heads: Keys of `[heads]` in a pipeline.toml, such as `kinds=["linear"]`,
         `l2=[0.1, 1.0]` or `selection="cv"`; the others keep their defaults.
@@ -128,8 +134,10 @@ def train(
       TooManyFailuresError: More examples failed than `max_failures` allows.
       ParityError: The rows were never checked against live ones.
       StoreDamagedError: A file of the store is not the one that was committed.
+      WorkersError: The runner has no process left to fit heads.
     """
     begin = time.perf_counter()
+    root = require_local(run_root, what="runs")
     opened = open_store(store)
     examples = opened.snapshot(dataset, digest=snapshot)
     if targets is not None:
@@ -163,7 +171,7 @@ def train(
             for b in baselines
         ],
     }
-    found = find_run(Path(run_root), examples.dataset, run_identity(asked))
+    found = find_run(root, examples.dataset, run_identity(asked))
     if found is not None:
         return _report(found, store, begin, reused=True)
     if not (is_declared(opened.spec) or opened.has_parity()):
@@ -181,7 +189,7 @@ def train(
         run = run_training(
             opened,
             examples,
-            Path(run_root),
+            root,
             asked=asked,
             features=names,
             heads=options,
@@ -191,6 +199,7 @@ def train(
             max_failures=max_failures,
             views=views,
             extraction=extraction,
+            runner=runner,
             progress=progress,
         )
     finally:
@@ -198,7 +207,7 @@ def train(
     return _report(run, store, begin, reused=False)
 
 
-def _report(run: Run, store: str | Path, begin: float, *, reused: bool) -> TrainReport:
+def _report(run: Run, store: str | Place, begin: float, *, reused: bool) -> TrainReport:
     metrics = run.metrics
     return TrainReport(
         run=str(run.path),

@@ -13,16 +13,16 @@ from tl_pipeline.examples import Examples
 from tl_pipeline.heads.head import Head
 from tl_pipeline.heads.members import ENSEMBLE
 from tl_pipeline.heads_config import HeadsConfig
+from tl_pipeline.preprocess import find_taken
 from tl_pipeline.progress import Progress
 from tl_pipeline.reporting.html import make_report
 from tl_pipeline.runs.predictions import Predictions
 from tl_pipeline.runs.run import Run, write_run
-from tl_pipeline.spec import find_taken
 from tl_pipeline.stages.cached_views import CachedViews
 from tl_pipeline.stages.choosing import Choosing
 from tl_pipeline.stages.comparison import compare_baselines
-from tl_pipeline.stages.contest import enter_candidates
 from tl_pipeline.stages.ensembling import enter_ensemble
+from tl_pipeline.stages.entering import enter_candidates
 from tl_pipeline.stages.labeled import Labeled
 from tl_pipeline.stages.labels import Columns, make_labels, read_slices
 from tl_pipeline.stages.run_page import surest_mistakes
@@ -33,6 +33,7 @@ from tl_pipeline.stages.sweep import (
     choose_candidate,
     few_shot_outputs,
 )
+from tl_pipeline.stages.sweep_jobs import SweepRunner
 from tl_pipeline.store.history import read_history
 from tl_pipeline.store.store import FeatureStore
 
@@ -51,6 +52,7 @@ def run_training(
     max_failures: float,
     views: CachedViews | None,
     extraction: Mapping[str, Any] | None,
+    runner: SweepRunner | None,
     progress: Progress,
 ) -> Run:
     """Trains, chooses, scores and writes the run; see `train`."""
@@ -62,9 +64,11 @@ def run_training(
         examples,
         features,
         labels=labels,
+        columns=columns,
         heads=heads,
         max_failures=max_failures,
         views=views,
+        runner=runner,
         progress=progress,
     )
     if heads.ensemble:
