@@ -8,7 +8,7 @@ from tl_pipeline.data.contents import digest_items
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.errors import DatasetError
 from tl_pipeline.stages.extract import items_by_content
-from tl_pipeline.stages.finetune_inputs import MOST_KEPT, CachedRows, Pictures
+from tl_pipeline.stages.finetune_inputs import MOST_KEPT, CachedRows, PreparedInputs
 
 
 @pytest.mark.parametrize("most_kept", [0, MOST_KEPT])
@@ -16,7 +16,7 @@ def test_pictures_come_by_row_whether_or_not_they_are_kept(most_kept: int):
     dataset = load_dataset("builtin:digits-shifted")
     contents = digest_items(dataset, None)
     content = contents.content[:40]
-    pictures = Pictures(
+    pictures = PreparedInputs(
         dataset,
         items_by_content(contents),
         content,
@@ -36,7 +36,7 @@ def test_a_picture_that_went_missing_is_a_sentence():
     content = np.zeros((1, 32), np.uint8)
     known = {content[0].tobytes(): next(iter(items.values()))}
     preprocess = make_architecture("digits_cnn").preprocess
-    pictures = Pictures(dataset, known, content, preprocess)
+    pictures = PreparedInputs(dataset, known, content, preprocess)
     with pytest.raises(DatasetError, match="Extract the dataset again"):
         list(pictures.stream([np.array([0])]))
 

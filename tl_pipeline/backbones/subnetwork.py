@@ -96,6 +96,7 @@ def run_part(
     *,
     ends: Sequence[str],
     start: str | None = None,
+    beside: jax.Array | None = None,
 ) -> list[jax.Array]:
     """Computes outputs from the input, or from another output.
 
@@ -105,13 +106,15 @@ def run_part(
       inputs: The network's input, or the output `start`.
       ends: The outputs.
       start: Where to begin.
+      beside: The network's input, where outputs take of it what does not pass through
+        `start`: of a text, which of its tokens there are.
 
     Raises:
       BackboneError: An output takes more of the network than passes through `start`.
     """
     needed = find_needed(traced, ends, start=start)
     jaxpr = traced.closed.jaxpr
-    if start is not None and needed.takes_input:
+    if start is not None and needed.takes_input and beside is None:
         raise BackboneError(
             f"Asked to run from {start} to {', '.join(ends)}: these take what does not "
             f"pass through {start}. Cut at an output that comes before them."
@@ -122,13 +125,18 @@ def run_part(
         for name, place in zip(traced.parameters, own, strict=True)
         if name in needed.parameters
     ]
+    places, values = [batch], [inputs]
+    if start is not None:
+        places = [traced.place(start)]
+        if beside is not None:
+            places, values = [*places, batch], [inputs, beside]
     part = jaxpr.replace(
-        invars=[*taken, batch if start is None else traced.place(start)],
+        invars=[*taken, *places],
         outvars=[traced.place(name) for name in ends],
         eqns=list(needed.steps),
     )
     given = [parameters[name] for name in needed.parameters]
-    return jaxpr_as_fun(ClosedJaxpr(part, traced.closed.consts))(*given, inputs)
+    return jaxpr_as_fun(ClosedJaxpr(part, traced.closed.consts))(*given, *values)
 
 
 def find_blocks(traced: Traced, ends: Sequence[str]) -> dict[str, tuple[str, ...]]:

@@ -15,7 +15,7 @@ from flax import nnx
 
 from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS, Architecture
 from tl_pipeline.backbones.features import resolve_features
-from tl_pipeline.backbones.intake import normalize, pool_output
+from tl_pipeline.backbones.intake import find_intake
 from tl_pipeline.backbones.parameters import (
     make_abstract,
     network_states,
@@ -29,7 +29,7 @@ from tl_pipeline.backbones.subnetwork import (
     trace_network,
 )
 from tl_pipeline.errors import BackboneError
-from tl_pipeline.spec import Feature
+from tl_pipeline.preprocess import TextPreprocess
 
 # Parameters by dotted name, inputs [B, ...] -> float32 features, pooled, in order.
 Apply = Callable[[Mapping[str, jax.Array], jax.Array], list[jax.Array]]
@@ -81,22 +81,33 @@ class TrainableNetwork:
                 f"Asked to cut {self.architecture.name} at {cut!r}: its outputs are "
                 f"{', '.join(traced.outputs)}."
             )
-        if find_needed(traced, self._ends(traced, features), start=cut).takes_input:
+        needed = find_needed(traced, self._ends(traced, features), start=cut)
+        if needed.takes_input and not self.takes_texts:
             raise BackboneError(
                 f"Asked to cut {self.architecture.name} at {cut}: {', '.join(features)}"
                 f" takes what does not pass through {cut}. Cut at an earlier output."
             )
 
-    def prepare(self, images: jax.Array) -> jax.Array:
-        """Returns the network's input of pixels from 0 to 255: [B, H, W, C] float32."""
-        return normalize(images, self.architecture.image_preprocess)
+    def prepare(self, inputs: jax.Array) -> jax.Array:
+        """Returns the network's input of what the host prepared.
+
+        Of pixels from 0 to 255 [B, H, W, C] float32; token ids [B, T] are that already.
+        """
+        preprocess = self.architecture.preprocess
+        return find_intake(preprocess).take(inputs, preprocess, "float32")
+
+    @property
+    def takes_texts(self) -> bool:
+        """Whether inputs are token ids, of which all that follows takes the lengths."""
+        return isinstance(self.architecture.preprocess, TextPreprocess)
 
     def make_apply(
         self, features: Sequence[str], *, cut: str | None = None, remat: bool = False
     ) -> Apply:
         """Makes the function from parameters and inputs to features.
 
-        It computes in the dtype of what it is given.
+        It computes in the dtype of the parameters. Of texts behind a cut, inputs are
+        the values there [B, T, D] and the token ids [B, T].
 
         Args:
           features: Feature names.
@@ -106,27 +117,44 @@ class TrainableNetwork:
         """
         shapes = self.feature_shapes()
         wanted = tuple(
-            resolve_features(features, shapes, backbone=self.architecture.name)
+            resolve_features(
+                features,
+                shapes,
+                backbone=self.architecture.name,
+                poolings=self.architecture.preprocess.poolings,
+            )
         )
         outputs = tuple(dict.fromkeys(feature.output for feature in wanted))
 
-        def apply(
-            parameters: Mapping[str, jax.Array], inputs: jax.Array
-        ) -> list[jax.Array]:
-            batch = jax.ShapeDtypeStruct(
-                (len(inputs), *self.architecture.preprocess.input_shape), inputs.dtype
-            )
+        preprocess = self.architecture.preprocess
+        pool = find_intake(preprocess).pool
+
+        def apply(parameters: Mapping[str, jax.Array], inputs: Any) -> list[jax.Array]:
+            dtype = next(iter(parameters.values())).dtype
+            ids = None
+            if not self.takes_texts:
+                shape = len(inputs), *preprocess.input_shape
+                batch = jax.ShapeDtypeStruct(shape, dtype)
+            else:
+                inputs, ids = (inputs, inputs) if cut is None else inputs
+                batch = jax.ShapeDtypeStruct(ids.shape, ids.dtype)
             abstract = {
-                name: jax.ShapeDtypeStruct(array.shape, inputs.dtype)
+                name: jax.ShapeDtypeStruct(array.shape, dtype)
                 for name, array in self.parameters.items()
             }
             traced = trace_network(self._run, abstract, batch)
-            if remat:
-                found = _run_by_blocks(traced, parameters, inputs, outputs, cut)
-            else:
-                found = run_part(traced, parameters, inputs, ends=outputs, start=cut)
+            run = _run_by_blocks if remat else run_part
+            found = run(traced, parameters, inputs, ends=outputs, start=cut, beside=ids)
             values = dict(zip(outputs, found, strict=True))
-            return [_pooled(values, feature) for feature in wanted]
+            return [
+                pool(
+                    values[feature.output].astype(jnp.float32),
+                    feature.pooling,
+                    inputs if ids is None else ids,
+                    preprocess,
+                )
+                for feature in wanted
+            ]
 
         return apply
 
@@ -147,14 +175,14 @@ class TrainableNetwork:
 
     @functools.cached_property
     def _traced(self) -> Traced:
-        shape = (1, *self.architecture.preprocess.input_shape)
+        preprocess = self.architecture.preprocess
+        shape = (1, *preprocess.input_shape)
         parameters = {
             name: jax.ShapeDtypeStruct(array.shape, jnp.float32)
             for name, array in self.parameters.items()
         }
-        return trace_network(
-            self._run, parameters, jax.ShapeDtypeStruct(shape, jnp.float32)
-        )
+        dtype = jnp.dtype(find_intake(preprocess).dtype)
+        return trace_network(self._run, parameters, jax.ShapeDtypeStruct(shape, dtype))
 
     def _ends(self, traced: Traced, features: Sequence[str]) -> list[str]:
         known = {name: traced.place(name).aval.shape[1:] for name in traced.outputs}
@@ -165,34 +193,37 @@ class TrainableNetwork:
                 "a published classifier is no part of what is trained. Start from a "
                 f"head on another feature, of {', '.join(known)}."
             )
-        resolved = resolve_features(features, known, backbone=self.architecture.name)
+        resolved = resolve_features(
+            features,
+            known,
+            backbone=self.architecture.name,
+            poolings=self.architecture.preprocess.poolings,
+        )
         return list(dict.fromkeys(feature.output for feature in resolved))
-
-
-def _pooled(values: Mapping[str, jax.Array], feature: Feature) -> jax.Array:
-    return pool_output(values[feature.output].astype(jnp.float32), feature.pooling)
 
 
 def _run_by_blocks(
     traced: Traced,
     parameters: Mapping[str, jax.Array],
     inputs: jax.Array,
+    *,
     ends: Sequence[str],
-    cut: str | None,
+    start: str | None,
+    beside: jax.Array | None,
 ) -> list[jax.Array]:
     """Runs from output to output wherever all that follows passes through one."""
-    start, value = cut, inputs
+    value = inputs
     order = traced.outputs
     last = min(order.index(end) for end in ends)
     for block in find_blocks(traced, ends):
         begun = -1 if start is None else order.index(start)
         if not begun < order.index(block) < last:
             continue
-        if find_needed(traced, ends, start=block).takes_input:
+        if find_needed(traced, ends, start=block).takes_input and beside is None:
             continue
-        value = _run_again_later(traced, parameters, value, (block,), start)[0]
+        value = _run_again_later(traced, parameters, value, (block,), start, beside)[0]
         start = block
-    return _run_again_later(traced, parameters, value, tuple(ends), start)
+    return _run_again_later(traced, parameters, value, tuple(ends), start, beside)
 
 
 def _run_again_later(
@@ -201,10 +232,13 @@ def _run_again_later(
     value: jax.Array,
     ends: tuple[str, ...],
     start: str | None,
+    beside: jax.Array | None,
 ) -> list[jax.Array]:
     names = find_needed(traced, ends, start=start).parameters
 
     def run(parameters: Any, value: jax.Array) -> list[jax.Array]:
-        return run_part(traced, parameters, value, ends=ends, start=start)
+        return run_part(
+            traced, parameters, value, ends=ends, start=start, beside=beside
+        )
 
     return jax.checkpoint(run)({name: parameters[name] for name in names}, value)

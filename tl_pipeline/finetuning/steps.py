@@ -94,7 +94,7 @@ def make_predict(
 
 
 def compute_rows(
-    apply: Apply, parameters: Arrays, inputs: jax.Array, dtype: str
+    apply: Apply, parameters: Arrays, inputs: Any, dtype: str
 ) -> jax.Array:
     """Returns the features of a batch, flattened and joined: [B, D] float32.
 
@@ -106,5 +106,10 @@ def compute_rows(
         if name not in (KERNEL, BIAS)
     }
     with jax.default_matmul_precision("highest"):
-        found = apply(cast, inputs.astype(dtype))
+        found = apply(cast, jax.tree.map(lambda x: _cast(x, dtype), inputs))
     return jnp.concatenate([rows.reshape(len(rows), -1) for rows in found], axis=1)
+
+
+def _cast(x: jax.Array, dtype: str) -> jax.Array:
+    """Returns floats in the dtype; token ids stay."""
+    return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x

@@ -31,12 +31,12 @@ class Examples(NamedTuple):
     """Examples of one split.
 
     Attributes:
-      stream: From rows [B] of batches to their inputs [B, ...], in order.
+      stream: From rows [B] of batches to their inputs, arrays [B, ...], in order.
       targets: [N, K] float32; NaN where a label or number is missing.
       weight: [N] float32.
     """
 
-    stream: Callable[[Iterable[np.ndarray]], Iterator[np.ndarray]]
+    stream: Callable[[Iterable[np.ndarray]], Iterator[Any]]
     targets: np.ndarray
     weight: np.ndarray
 
@@ -164,6 +164,7 @@ class _Loop:
         self._state: Any = self._placement.copy(self._optimizer.init(self._trained))
         self._best: dict[str, np.ndarray] = dict(problem.trained)
         self._memory: int | None = None
+        self._compiled: dict[tuple[tuple[int, ...], ...], Any] = {}
         self.step = 0
         self._about: dict[str, Any] = {
             "best_epoch": 0,
@@ -238,7 +239,7 @@ class _Loop:
             self.step >= self.n_steps or waited >= self._config.patience
         )
 
-    def _take_step(self, rows: np.ndarray, inputs: np.ndarray) -> None:
+    def _take_step(self, rows: np.ndarray, inputs: Any) -> None:
         train = self._problem.train
         split = self._placement.split
         views, targets = split(inputs), train.targets[rows]
@@ -252,11 +253,14 @@ class _Loop:
             *split((views, targets, train.weight[rows])),
             self._placement.copy(np.int32(self.step)),
         )
-        if self._memory is None:
+        # Texts have several lengths, each with an update of its own.
+        shapes = tuple(np.shape(x) for x in jax.tree.leaves(views))
+        if shapes not in self._compiled:
             # Compiled ahead of its first call, to have the compiler's account.
-            self._update = self._update.lower(*arguments).compile()
-            self._memory = _account(self._update)
-        done = self._update(*arguments)
+            compiled = self._update.lower(*arguments).compile()
+            self._compiled[shapes] = compiled
+            self._memory = max(self._memory or 0, _account(compiled) or 0) or None
+        done = self._compiled[shapes](*arguments)
         loss, norm = float(done.loss), float(done.norm)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingError(

@@ -1,20 +1,24 @@
-"""What a fine-tuning is fed: pictures from a dataset, or rows cached at a cut."""
+"""What a fine-tuning is fed: inputs from a dataset, or rows cached at a cut."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from tl_pipeline.data.dataset import Dataset, Item
+from tl_pipeline.data.tokenizing import PADDING
 from tl_pipeline.errors import DatasetError
-from tl_pipeline.spec import ImagePreprocess, Preprocess
+from tl_pipeline.preprocess import Preprocess, TextPreprocess
 from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
 
-# Decoded pictures are kept up to here, and decoded once; of more each epoch decodes
+# Decoded inputs are kept up to here, and decoded once; of more each epoch decodes
 # its own, in threads, ahead of the device.
 MOST_KEPT = 2**31  # bytes
+# Batches of texts are filled up to the first of these that holds the longest one: each
+# is a compilation of the whole update, which takes longer than some padding.
+LENGTHS = (16, 32, 64, 128, 256, 512, 1024)
 
 
-class Pictures:
+class PreparedInputs:
     """Examples decoded and prepared as the backbone's, by row."""
 
     def __init__(
@@ -22,7 +26,7 @@ class Pictures:
         dataset: Dataset,
         items: Mapping[bytes, Sequence[Item]],
         content: np.ndarray,
-        preprocess: ImagePreprocess,
+        preprocess: Preprocess,
         *,
         workers: int | None = None,
         most_kept: int = MOST_KEPT,
@@ -37,7 +41,9 @@ class Pictures:
         self._kept: dict[bytes, np.ndarray] = {}
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yields [B, H, W, C] of each batch's rows [B], in order; uint8, or uint16.
+        """Yields the inputs [B, ...] of each batch's rows [B], in order.
+
+        Of texts token ids [B, T], T the first of `LENGTHS` that holds all of them.
 
         Raises:
           DatasetError: An example cannot be decoded any more.
@@ -49,28 +55,58 @@ class Pictures:
         wanted = (Wanted(content, (self._preprocess,)) for content in order)
         loaded = self._inputs.stream(wanted, workers=self._workers)
         for rows in taken:
-            shape = len(rows), *self._preprocess.input_shape
-            batch = np.empty(shape, self._preprocess.dtype)
-            for i, row in enumerate(rows.tolist()):
+            batch: list[np.ndarray] = []
+            for row in rows.tolist():
                 content = self._content[row]
                 found = self._kept.get(content)
                 if found is None:
                     found = self._check(*next(loaded))
                     if self._keeps:
                         self._kept[content] = found
-                batch[i] = found
-            yield batch
+                batch.append(found)
+            yield self._stack(batch)
+
+    def _stack(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        if not isinstance(self._preprocess, TextPreprocess):
+            return np.stack(batch)
+        longest = max(int((ids != PADDING).sum()) for ids in batch)
+        length = next((n for n in LENGTHS if n >= longest), longest)
+        length = min(length, self._preprocess.max_length)
+        stacked = np.full((len(batch), length), PADDING, self._preprocess.dtype)
+        for row, ids in zip(stacked, batch, strict=True):
+            row[: min(len(ids), length)] = ids[:length]
+        return stacked
 
     def _check(self, content: bytes, found: Mapping[Preprocess, object]):
-        picture = found[self._preprocess]
-        if isinstance(picture, InputFailure):
+        prepared = found[self._preprocess]
+        if isinstance(prepared, InputFailure):
             raise DatasetError(
                 f"Asked to fine-tune on {self._inputs.ids(content)[0]}: "
-                f"{picture.reason}. Extract the dataset again, train, and fine-tune "
+                f"{prepared.reason}. Extract the dataset again, train, and fine-tune "
                 "from that run."
             )
-        assert isinstance(picture, np.ndarray)
-        return picture
+        assert isinstance(prepared, np.ndarray)
+        return prepared
+
+
+class CachedTokens:
+    """Tokens of N texts at a cut of the network, beside the texts themselves.
+
+    What follows a cut takes the tokens, and which of them there are.
+    """
+
+    def __init__(self, rows: np.ndarray, inputs: PreparedInputs):
+        """Takes [N, longest, D] floating, and the N texts."""
+        self._rows = rows
+        self._inputs = inputs
+
+    def stream(
+        self, batches: Iterable[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields float32 [B, T, D] and token ids [B, T] of each batch, in order."""
+        taken = list(batches)
+        for rows, ids in zip(taken, self._inputs.stream(taken), strict=True):
+            yield self._rows[rows, : ids.shape[1]].astype(np.float32), ids
 
 
 class CachedRows:

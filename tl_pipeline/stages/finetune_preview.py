@@ -8,11 +8,11 @@ import numpy as np
 from tl_pipeline.augmentation.recipe import make_recipe
 from tl_pipeline.config import make_finetune_config
 from tl_pipeline.data.dataset import Dataset
-from tl_pipeline.errors import ConfigError
-from tl_pipeline.spec import ImagePreprocess
+from tl_pipeline.errors import ConfigError, RequestError
+from tl_pipeline.preprocess import ImagePreprocess, find_taken
 from tl_pipeline.stages.backbones import check_trainable
 from tl_pipeline.stages.contact_sheet import MOST_PIXELS, make_contact_sheet
-from tl_pipeline.stages.finetune_inputs import Pictures
+from tl_pipeline.stages.finetune_inputs import PreparedInputs
 from tl_pipeline.stages.finetune_start import load_source, load_start
 from tl_pipeline.stages.labeled import Labeled
 
@@ -43,8 +43,8 @@ def preview_finetune(
     Raises:
       ConfigError: A setting is unfit, or no way asked for augments.
       NotFoundError: There is no such run, or its store is gone.
-      RequestError: The run cannot be started from; the message says why.
-      BackboneError: Its backbone takes texts, or has nothing to train.
+      RequestError: The run cannot be started from, or its backbone takes texts.
+      BackboneError: Its backbone has nothing to train.
       DatasetError: The dataset lacks examples of the run.
     """
     config = make_finetune_config(settings)
@@ -57,10 +57,17 @@ def preview_finetune(
     start = load_start(run)
     check_trainable(str(start.run.spec["backbone"]))
     dataset, items = load_source(start, data)
+    if find_taken(start.run.spec) != "images":
+        raise RequestError(
+            f"Asked for a preview of fine-tuning {start.run.spec['backbone']}: it "
+            "takes texts, and a preview is of images. Fine-tune without one."
+        )
     preprocess = ImagePreprocess.from_json(start.run.spec["preprocess"])
     size = int(np.prod(preprocess.input_shape)) * (N_VIEWS + 1)
     rows = _spread(start.data)[: max(1, min(MOST_EXAMPLES, 3 * MOST_PIXELS // size))]
-    pictures = Pictures(dataset, items, start.data.content, preprocess, workers=workers)
+    pictures = PreparedInputs(
+        dataset, items, start.data.content, preprocess, workers=workers
+    )
     (images,) = pictures.stream([rows])
     if preprocess.dtype == "uint16":
         images = (images // 257).astype(np.uint8)

@@ -1,17 +1,17 @@
-"""A way of fine-tuning as a problem to train: from pictures, or from rows at a cut."""
+"""A way of fine-tuning as a problem to train: from inputs, or from rows at a cut."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tl_pipeline.augmentation.augment import make_augment
 from tl_pipeline.augmentation.keys import make_keys
 from tl_pipeline.augmentation.recipe import Recipe, make_recipe
+from tl_pipeline.augmentation.tokens import drop_tokens, make_dropping
 from tl_pipeline.backbones.features import feature_shape, resolve_features
 from tl_pipeline.backbones.parameters import random_parameters
 from tl_pipeline.backbones.trainable import TrainableNetwork
@@ -28,7 +28,11 @@ from tl_pipeline.finetuning.partition import (
 from tl_pipeline.finetuning.training import Augment, Examples, Problem
 from tl_pipeline.heads.affine import flatten_head
 from tl_pipeline.stages.cached_views import CachedViews
-from tl_pipeline.stages.finetune_inputs import CachedRows, Pictures
+from tl_pipeline.stages.finetune_inputs import (
+    CachedRows,
+    CachedTokens,
+    PreparedInputs,
+)
 from tl_pipeline.stages.finetune_start import Start, find_units, make_targets
 from tl_pipeline.stages.joined import split_name
 from tl_pipeline.stages.views import Views, augment_pictures, make_views
@@ -77,6 +81,8 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
             f"Asked for label_smoothing = {config.label_smoothing:g} on numbers: only "
             "classes and labels are smoothed. Leave it out."
         )
+    if network.takes_texts:
+        _check_texts(config)
     features = tuple(split_name(start.head.feature))
     blocks = network.blocks(features)
     if way == SCRATCH:
@@ -116,6 +122,16 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
     return Plan(config, features, partition, cut, views)
 
 
+def _check_texts(config: FinetuneConfig) -> None:
+    """Raises where texts are asked for what pictures alone have."""
+    make_dropping(config.augment, config.augment_settings)
+    if config.views:
+        raise RequestError(
+            f"Asked to fine-tune on {config.views} views: the backbone takes texts, "
+            "and views are of images alone. Leave them out."
+        )
+
+
 def _check_opening(partition: Partition, config: FinetuneConfig) -> None:
     """Raises where a block would still be closed in the last epoch."""
     opens = opening_epochs(partition.depths, every=config.unfreeze_every)
@@ -153,9 +169,10 @@ def make_problem(
     """
     config, data = plan.config, start.data
     shapes = network.feature_shapes()
+    poolings = network.architecture.preprocess.poolings
     width = sum(
         int(np.prod(feature_shape(feature, shapes)))
-        for feature in resolve_features(plan.features, shapes)
+        for feature in resolve_features(plan.features, shapes, poolings=poolings)
     )
     if config.ways == (SCRATCH,) or config.from_scratch_head:
         head = make_blank_head(width, len(data.classes))
@@ -167,17 +184,16 @@ def make_problem(
     }
     trained = {name: x for name, x in arrays.items() if name in plan.partition.depths}
     frozen = {n: x for n, x in arrays.items() if n in needed and n not in trained}
+    inputs = PreparedInputs(
+        dataset, items, data.content, network.architecture.preprocess, workers=workers
+    )
+    feed: Any = inputs
     if plan.cut is None:
-        feed: Any = Pictures(
-            dataset,
-            items,
-            data.content,
-            network.architecture.image_preprocess,
-            workers=workers,
-        )
         prepare, augment = network.prepare, _make_augment(plan, start, network)
     else:
-        feed = CachedRows(_read_cut(plan.cut, start))
+        rows = _read_cut(plan.cut, start)
+        texts = network.takes_texts
+        feed = CachedTokens(rows, inputs) if texts else CachedRows(rows)
         prepare, augment = _keep_rows, None
     viewed = None if plan.views is None else _read_train(plan, start)
 
@@ -185,7 +201,7 @@ def make_problem(
         rows = data.split(split).rows
         weight = np.ones(len(rows)) if data.weight is None else data.weight[rows]
 
-        def stream(batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        def stream(batches: Iterable[np.ndarray]) -> Iterator[Any]:
             if split == "train" and viewed is not None:
                 return viewed.stream(batches)
             return feed.stream(rows[batch] for batch in batches)
@@ -252,21 +268,32 @@ def _take_head(start: Start) -> dict[str, np.ndarray]:
 def _make_augment(
     plan: Plan, start: Start, network: TrainableNetwork
 ) -> Augment | None:
-    """Makes the function that augments a batch of pictures, [B, H, W, C] integers."""
-    recipe = make_recipe(plan.config.augment, plan.config.augment_settings)
+    """Makes the function that augments a batch of pictures or texts, integers."""
+    config = plan.config
+    content = start.data.content[start.data.split("train").rows]
+    if network.takes_texts:
+        share = jnp.float32(make_dropping(config.augment, config.augment_settings))
+
+        def drop(
+            rows: np.ndarray, step: int, ids: Any, targets: np.ndarray
+        ) -> tuple[Any, Any]:
+            keys = make_keys(config.seed, content[rows], step)
+            return drop_tokens(keys, ids, share), targets
+
+        return drop if share else None
+    recipe = make_recipe(config.augment, config.augment_settings)
     if recipe == Recipe():
         return None
     augment, preprocess = make_augment(recipe), network.architecture.image_preprocess
-    content = start.data.content[start.data.split("train").rows]
 
     def draw(
         rows: np.ndarray, step: int, images: Any, targets: np.ndarray
     ) -> tuple[Any, Any]:
-        keys = make_keys(plan.config.seed, content[rows], step)
+        keys = make_keys(config.seed, content[rows], step)
         return augment_pictures(augment, keys, images, jnp.asarray(targets), preprocess)
 
     return draw
 
 
-def _keep_rows(rows: jax.Array) -> jax.Array:
+def _keep_rows(rows: Any) -> Any:
     return rows
