@@ -1,9 +1,9 @@
 """Programs that JAX compiled are kept on disk: a second process compiles nothing."""
 
 import os
-import sys
 import warnings
-from pathlib import Path
+
+from tl_pipeline.files import cache_folder
 
 
 def keep_compiled_programs() -> None:
@@ -13,17 +13,9 @@ def keep_compiled_programs() -> None:
     environment wins. A cache that cannot be read or written costs its time and nothing
     else, so JAX's warnings of it are not shown.
     """
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_find_folder()))
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder("compiled")))
     # By default what took less than a second is not kept: most programs of a head.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     warnings.filterwarnings(
         "ignore", "Error (reading|writing) persistent compilation cache", UserWarning
     )
-
-
-def _find_folder() -> Path:
-    if sys.platform == "darwin":
-        caches = Path("~/Library/Caches")
-    else:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-    return caches.expanduser() / "tl_pipeline" / "compiled"

@@ -19,7 +19,8 @@ from tl_pipeline.digest import canonical_json
 from tl_pipeline.errors import BackboneError
 
 # The first of each family; to trace all of them takes minutes.
-WEIGHTLESS = {"bag_of_words", "pixels"}
+# What is no network, and no architecture.
+WEIGHTLESS = {"bag_of_words", "pixels", "word_vectors"}
 FIRST = {*WEIGHTLESS, *(names[0] for names in _FAMILIES.values())}
 
 
@@ -42,7 +43,14 @@ def test_each_describes_itself_in_plain_data(name):
     if facts["takes"] == "images":
         assert "pool" in facts["features"]
         assert facts["input_shape"][:2] == facts["preprocess"]["size"]
-    elif name != "bag_of_words":
+    elif facts["takes"] == "recordings":
+        said = facts["preprocess"]
+        assert (
+            facts["input_shape"]
+            == [said["length"], said["bins"]][: 1 + bool(said["bins"])]
+        )
+        assert len(facts["features"]["layer0"]) == 2
+    elif name not in WEIGHTLESS:
         assert facts["input_shape"] == [facts["preprocess"]["max_length"]]
         assert facts["features"]["layer0"][0] == facts["preprocess"]["max_length"]
     for checkpoint in facts["checkpoints"]:
@@ -71,11 +79,19 @@ def test_features_are_listed_in_order_with_shapes():
 # Multiply-adds of one image at 224 pixels, in billions, as torchvision's and timm's
 # tables have them.
 WORK = {"resnet50": 4.09, "mobilenet_v2": 0.301, "vit_small_patch16": 4.61}
+# What each trunk holds by transformers' `num_parameters`, of wav2vec 2.0 without
+# the vector that hides frames in training.
+AUDIO = {"whisper_tiny": 8_208_384, "wav2vec2_base": 94_370_944, "ast_base": 86_187_264}
 
 
 @pytest.mark.parametrize("name", WORK)
 def test_the_work_of_an_image_is_twice_the_published_multiply_adds(name):
     assert describe_backbone(name)["flops"] == pytest.approx(2e9 * WORK[name], rel=0.02)
+
+
+@pytest.mark.parametrize("name", AUDIO)
+def test_an_audio_backbone_holds_the_parameters_that_are_published(name):
+    assert describe_backbone(name)["parameters"] == AUDIO[name]
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,20 @@ def test_backbones_are_listed_and_shown(ask: Ask):
     assert shown["parameters"] == 2_257_984
 
 
+def test_an_audio_backbone_is_shown_with_its_front_end_and_windows(
+    capsys: pytest.CaptureFixture[str],
+):
+    for name, words in {
+        "whisper_tiny": "windows of 30 s; 80 mel bins, log10, 8 below the loudest",
+        "ast_base": "windows of 10.24 s; 128 mel bins, log as Kaldi's; (x + 4.26",
+        "wav2vec2_base": "windows of 15.625 s; samples, each window to mean 0",
+    }.items():
+        assert run_command(["backbone", "show", name]) == 0
+        page = " ".join(capsys.readouterr().out.split())
+        assert "work of one window of a recording, " in page
+        assert f"mean of channels, 16,000 Hz (soxr-vhq), {words}" in page
+
+
 def test_predict_lists_labels_and_probabilities(
     ask: Ask, extracted: Any, tmp_path: Path
 ):

@@ -337,7 +337,7 @@ def test_a_csv_that_is_none_says_what_is_wrong(folder: Path, text: bytes, words:
         (b"[1]\n", "changed from object to array"),
         (b'{"%s":1}\n{"%s":""}\n' % ((b"x" * 5000,) * 2), "Column(/xxx"),
         (b'{"path":"\xff"}\n', "'path' is no UTF-8: row 1"),
-        (b"{}\n{}\n", "no column 'path' or 'image' or 'file'"),
+        (b"{}\n{}\n", "no column 'path' or 'image' or 'audio' or 'file'"),
         (b'{"path":"a/1.png"', "JSON parse error"),
         (
             b'{"path":"a"}\n{"x":' + b"[" * 10**6 + b"\n",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tl_pipeline.backbones import bert
+from tl_pipeline.backbones import bert, spectrogram
 from tl_pipeline.backbones.byte_tokens import byte_preprocess
 from tl_pipeline.backbones.digits_cnn import BUNDLED
 from tl_pipeline.backbones.parameters import parameter_shapes, random_parameters
@@ -150,6 +150,32 @@ def test_a_cache_that_was_made_by_hand_as_the_message_says_is_used(tmp_path):
     origin = load("hf:us/digits", tmp_path, HF_HUB_OFFLINE="1")["origin"]
     assert origin["commit"] == COMMIT
     assert origin["sha256"] == file_digest(BUNDLED)
+
+
+LOAD_RECORDINGS = """
+import json, sys
+from tl_pipeline.backbones import registry, spectrogram
+from tl_pipeline.stages.backbones import load_backbone
+shape = spectrogram.VARIANTS["ast_base"]._replace(width=16, depth=1, heads=2)
+spectrogram.VARIANTS["ast_row"] = shape
+registry._MODULES["ast_row"] = spectrogram.__name__
+backbone = load_backbone("ast_row", weights=sys.argv[1])
+print(json.dumps(backbone.preprocess.to_json() | backbone.weights_origin))
+"""
+
+
+def test_the_front_end_of_a_repository_comes_with_it(hub, tmp_path):
+    shape = spectrogram.VARIANTS["ast_base"]._replace(width=16, depth=1, heads=2)
+    network = spectrogram.SpectrogramTransformer(shape._replace(length=32))
+    arrays = random_parameters(parameter_shapes(network), seed=0)
+    write_safetensors(tmp_path / "model.safetensors", arrays, metadata={})
+    Hub.repositories["us/sounds"] = {
+        "model.safetensors": (tmp_path / "model.safetensors").read_bytes(),
+        "preprocessor_config.json": b'{"max_length": 32, "mean": -2.5, "std": 3.0}',
+    }
+    found = load("hf:us/sounds", tmp_path, LOAD_RECORDINGS, HF_ENDPOINT=hub)
+    assert (found["length"], found["mean"], found["std"]) == (32, -2.5, 3.0)
+    assert (found["hub"], found["preprocess"]) == ("us/sounds", "said beside the file")
 
 
 LOAD_TEXTS = """

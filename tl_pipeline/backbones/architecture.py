@@ -8,7 +8,7 @@ from typing import Any
 
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
-from tl_pipeline.spec import ImagePreprocess, Preprocess
+from tl_pipeline.preprocess import ImagePreprocess, Preprocess
 
 # A tensor's name in a file (or several names), a parameter's dotted name here ("" for
 # tensors that are left out), and the transform between.
@@ -34,8 +34,8 @@ class Architecture:
       preprocess: How an example becomes the input, where the weights do not say.
       classes: K of the published classifier; None where there is none.
       make_network: Makes the Flax module from K, or from None without a classifier.
-        Calling the module on [B, H, W, C], or on token ids [B, T], gives every output
-        by name, in order.
+        Calling the module on [B, H, W, C], on token ids [B, T], or on windows of
+        recordings, gives every output by name, in order.
       key_rules: For each file layout it can be loaded from, where every parameter
         comes from, the classifier's included.
       preprocesses: How images become inputs for weights of a layout, where that is
@@ -51,8 +51,8 @@ class Architecture:
       source: The digest of what a user's own network computes, else "".
       tokenizer: Of text networks, whose files of a vocabulary come with the weights,
         where no `tokenizer.json` does: a key of `weights.tokenizer_files.FAMILIES`.
-      facts: Of text networks, what a `config.json` beside the weights may say of the
-        architecture, and must not deny.
+      facts: Of text and audio networks, what a `config.json` beside the weights may say
+        of the architecture, and must not deny.
     """
 
     name: str

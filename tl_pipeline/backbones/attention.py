@@ -46,6 +46,21 @@ class Dense(nnx.Module):
         return out.reshape(*x.shape[:-1], out.shape[-1])
 
 
+class KeylessDense(nnx.Module):
+    """Queries, keys and values by one product, of which keys have no bias."""
+
+    def __init__(self, features: int):
+        """Makes a kernel [D, 3 D] and a bias [2 D], of queries and of values."""
+        self.dense = Dense(features, 3 * features, bias=False)
+        self.bias = nnx.Param(jnp.zeros(2 * features))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [..., D] to [..., 3 D]."""
+        query, value = jnp.split(self.bias[...], 2)
+        bias = jnp.concatenate([query, jnp.zeros_like(query), value])
+        return self.dense(x) + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
 class LayerNorm(nnx.Module):
     """Normalizes the last axis, then scales and shifts it."""
 
@@ -81,10 +96,12 @@ class LayerScale(nnx.Module):
 class Attention(nnx.Module):
     """Every token looks at every token that it may, in several heads."""
 
-    def __init__(self, features: int, *, heads: int):
+    def __init__(self, features: int, *, heads: int, key_bias: bool = True):
         """Makes one product for queries, keys and values, and one for the result."""
         self.heads = heads
-        self.qkv = Dense(features, 3 * features)
+        self.qkv: Dense | KeylessDense = (
+            Dense(features, 3 * features) if key_bias else KeylessDense(features)
+        )
         self.out = Dense(features, features)
 
     def __call__(self, x: jax.Array, bias: jax.Array | None = None) -> jax.Array:

@@ -6,11 +6,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from tl_pipeline.digest import Json
-from tl_pipeline.spec import Preprocess
+from tl_pipeline.preprocess import Preprocess
 
-# Inputs of `preprocess.dtype`, images [B, H, W, C] or token ids [B, T], -> float32
-# [B, ...] by canonical feature name. A result may be a JAX array still being computed:
-# np.asarray waits for it and fetches it.
+# Inputs of `preprocess.dtype`, images [B, H, W, C], token ids [B, T] or windows of
+# recordings [B, T, D] or [B, T], -> float32 [B, ...] by canonical feature name. A
+# result may be a JAX array still being computed: np.asarray waits for it and brings it.
 Forward = Callable[[np.ndarray], Mapping[str, Any]]
 
 

@@ -27,15 +27,7 @@ VARIANTS = {"distilbert_base": Shape(768, 6, 12, vocabulary=30522, positions=512
 def make_architecture(
     name: str, settings: Mapping[str, Json] | None = None
 ) -> Architecture:
-    """Returns a variant; settings as of `make_text_architecture`.
-
-    Args:
-      name: One of `VARIANTS`.
-      settings: What differs from its own.
-
-    Raises:
-      BackboneError: A setting is unknown or out of range.
-    """
+    """Returns a variant; settings and errors as of `make_text_architecture`."""
     return make_text_architecture(
         name,
         VARIANTS[name],

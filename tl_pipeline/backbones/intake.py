@@ -10,8 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tl_pipeline.backbones.recordings import count_frames, fill_frames, find_frames
 from tl_pipeline.backbones.token_pooling import pool_tokens
-from tl_pipeline.spec import ImagePreprocess, Preprocess, TextPreprocess
+from tl_pipeline.preprocess import (
+    AudioPreprocess,
+    ImagePreprocess,
+    Preprocess,
+    TextPreprocess,
+)
 
 
 class Intake(NamedTuple):
@@ -77,6 +83,28 @@ def pool_text(
     return jnp.pad(jnp.where(mask[..., None], x, 0), ((0, 0), (0, missing), (0, 0)))
 
 
+def pool_recording(
+    x: jax.Array, pooling: str, windows: jax.Array, preprocess: AudioPreprocess
+) -> jax.Array:
+    """Pools the frames [B, T, D] of windows; vectors [B, D] stay.
+
+    Args:
+      x: An output.
+      pooling: One of `TOKEN_POOLINGS`; unpooled frames behind the end are zero.
+      windows: [B, ...], NaN behind the end.
+      preprocess: For how many frames become one.
+    """
+    if x.ndim == 2:
+        return x
+    mask = find_frames(windows, x.shape[1], preprocess)
+    if pooling != "none":
+        return pool_tokens(x, mask, pooling)
+    # Only waveforms come in several lengths.
+    most = x.shape[1] if preprocess.bins else count_frames(preprocess.length)
+    missing = most - x.shape[1]
+    return jnp.pad(jnp.where(mask[..., None], x, 0), ((0, 0), (0, missing), (0, 0)))
+
+
 _POOL: Mapping[str, Callable[..., jax.Array]] = {"avg": jnp.mean, "max": jnp.max}
 _INTAKES: Mapping[type, Intake] = {
     ImagePreprocess: Intake(
@@ -85,4 +113,11 @@ _INTAKES: Mapping[type, Intake] = {
         lambda x, pooling, images, preprocess: pool_output(x, pooling),
     ),
     TextPreprocess: Intake("int32", lambda ids, preprocess, dtype: ids, pool_text),
+    AudioPreprocess: Intake(
+        "float32",
+        lambda windows, preprocess, dtype: fill_frames(windows, preprocess).astype(
+            dtype
+        ),
+        pool_recording,
+    ),
 }

@@ -1,4 +1,4 @@
-"""A Flax network with its weights: images or token ids in, named features out.
+"""A Flax network with its weights: inputs of any kind in, named features out.
 
 The compiled function takes the weights as arguments, so that two sets of weights of
 one architecture share a compilation, and each batch shape is compiled once.
@@ -31,7 +31,8 @@ from tl_pipeline.backbones.parameters import (
 from tl_pipeline.backbones.standardized import standardize_kernels
 from tl_pipeline.devices import Placement, share_batch
 from tl_pipeline.digest import Json
-from tl_pipeline.spec import Feature, Preprocess
+from tl_pipeline.preprocess import Preprocess
+from tl_pipeline.spec import Feature
 
 
 class NetworkBackbone:

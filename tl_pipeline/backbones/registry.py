@@ -10,6 +10,12 @@ from tl_pipeline.backbones.bag_of_words import BagOfWordsBackbone, make_bag_of_w
 from tl_pipeline.backbones.own import is_own
 from tl_pipeline.backbones.pixels import PixelsBackbone, make_pixels
 from tl_pipeline.backbones.published import describe_checkpoint
+from tl_pipeline.backbones.word_vectors import (
+    FORMATS,
+    WordVectorsBackbone,
+    outline_word_vectors,
+)
+from tl_pipeline.backbones.word_vectors import NAME as WORD_VECTORS
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError
 
@@ -25,6 +31,12 @@ _FAMILIES = {
     "distilbert": ("distilbert_base",),
     "gpt2": ("gpt2", "gpt2_medium", "gpt2_large", "gpt2_xl", "distilgpt2"),
     "roberta": ("roberta_base", "roberta_large", "distilroberta_base"),
+    "spectrogram": ("ast_base",),
+    "wav2vec2": ("wav2vec2_base",),
+    "whisper": (
+        *("whisper_tiny", "whisper_base", "whisper_small", "whisper_medium"),
+        *("whisper_large", "whisper_large_v3"),
+    ),
     "bit": ("bit_r50x1", "bit_r101x1"),
     "clip": ("clip_base_patch32", "clip_base_patch16", "clip_large_patch14"),
     "convnext": ("convnext_tiny", "convnext_small", "convnext_base"),
@@ -100,7 +112,7 @@ _WEIGHTLESS = {"bag_of_words": make_bag_of_words, "pixels": make_pixels}
 
 def list_backbones() -> tuple[str, ...]:
     """Returns the names of all backbones, sorted."""
-    return tuple(sorted(_MODULES | _WEIGHTLESS))
+    return tuple(sorted({*_MODULES, *_WEIGHTLESS, WORD_VECTORS}))
 
 
 def is_weightless(name: str) -> bool:
@@ -111,6 +123,11 @@ def is_weightless(name: str) -> bool:
     """
     _check_name(name)
     return name in _WEIGHTLESS
+
+
+def is_word_vectors(name: str) -> bool:
+    """Tells whether a backbone is a table of words, and no network."""
+    return name == WORD_VECTORS
 
 
 def make_weightless(
@@ -140,6 +157,8 @@ def make_architecture(
     """
     if is_weightless(name):
         raise BackboneError(f"Backbone {name} has no weights to load.")
+    if is_word_vectors(name):
+        raise BackboneError(f"Backbone {name} is a table of words, and no network.")
     return importlib.import_module(_MODULES[name]).make_architecture(name, settings)
 
 
@@ -147,20 +166,21 @@ def summarize_backbone(name: str) -> dict[str, Any]:
     """Returns what is known of a backbone without tracing it, which takes a second.
 
     Returns:
-      `name`, `takes` (`"images"` or `"texts"`), `input_shape`, `layouts` of files that
-      it is loaded from, beside this package's own, and `checkpoints`, how many
-      published weights are known.
+      `name`, `takes` (`"images"`, `"texts"` or `"recordings"`), `input_shape`,
+      `layouts` of files that it is loaded from, beside this package's own, and
+      `checkpoints`, how many published weights are known.
 
     Raises:
       BackboneError: There is no such backbone.
     """
-    backbone = make_weightless(name) if is_weightless(name) else make_architecture(name)
+    backbone = _make(name)
     weighted = isinstance(backbone, Architecture)
+    layouts = list(backbone.key_rules) if weighted else []
     return {
         "name": name,
         "takes": backbone.preprocess.takes,
         "input_shape": list(backbone.preprocess.input_shape),
-        "layouts": list(backbone.key_rules) if weighted else [],
+        "layouts": list(FORMATS) if is_word_vectors(name) else layouts,
         "checkpoints": len(backbone.checkpoints) if weighted else 0,
     }
 
@@ -173,7 +193,8 @@ def describe_backbone(
     Returns:
       `name`, `settings`, `features` (name to shape, in order, `logits` as with the
       published classifier), `parameters` (the trunk's), `classifier_parameters`,
-      `flops` (of one example, of a text the longest, a multiply-add is 2), `takes`,
+      `flops` (of one example, of a text the longest, of a recording one window, a
+      multiply-add is 2), `takes`,
       `input_shape`, `preprocess` and `checkpoints`.
 
     Raises:
@@ -183,10 +204,8 @@ def describe_backbone(
         from tl_pipeline.backbones.own_network import make_own
 
         backbone = make_own(name, settings=settings).architecture
-    elif is_weightless(name):
-        backbone = make_weightless(name, settings=settings)
     else:
-        backbone = make_architecture(name, settings=settings)
+        backbone = _make(name, settings)
     if not isinstance(backbone, Architecture):
         outline = None
         shapes, checkpoints = backbone.feature_shapes(), []
@@ -208,6 +227,16 @@ def describe_backbone(
         "preprocess": backbone.preprocess.to_json(),
         "checkpoints": checkpoints,
     }
+
+
+def _make(
+    name: str, settings: Mapping[str, Json] | None = None
+) -> Architecture | PixelsBackbone | BagOfWordsBackbone | WordVectorsBackbone:
+    if is_word_vectors(name):
+        return outline_word_vectors(settings)
+    if is_weightless(name):
+        return make_weightless(name, settings=settings)
+    return make_architecture(name, settings=settings)
 
 
 def _check_name(name: str) -> None:

@@ -1,4 +1,4 @@
-"""Pooling over the tokens of a text.
+"""Pooling over the tokens of a text, or the frames of a recording.
 
 Tokens are [B, T, D], and a mask [B, T] tells which of them there are: what stands
 behind a text's end is never looked at.
@@ -15,7 +15,7 @@ def pool_tokens(x: jax.Array, mask: jax.Array, pooling: str) -> jax.Array:
 
     Args:
       x: [B, T, D] float32.
-      mask: [B, T] bool; true from the first token to the last, at least one.
+      mask: [B, T] bool, with at least one that is true.
       pooling: `"cls"`, the first token; `"last"`; `"mean"`; or `"max"`.
 
     Returns:
@@ -25,7 +25,8 @@ def pool_tokens(x: jax.Array, mask: jax.Array, pooling: str) -> jax.Array:
 
 
 def _last(x: jax.Array, mask: jax.Array) -> jax.Array:
-    places = jnp.sum(mask, axis=1, keepdims=True) - 1  # [B, 1, 1]
+    behind = jnp.argmax(mask[:, ::-1], axis=1, keepdims=True)  # [B, 1, 1]
+    places = mask.shape[1] - 1 - behind
     return jnp.take_along_axis(x, places, axis=1)[:, 0]
 
 

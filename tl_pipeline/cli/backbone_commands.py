@@ -42,10 +42,12 @@ def show(name: str, *, as_json: AsJson = False) -> None:
     # A network of texts takes tokens that the weights bring.
     brings = facts["preprocess"].get("kind") == "text"
     of_top = facts["classifier_parameters"]
+    windowed = facts["takes"] == "recordings"
+    one = "window of a recording," if windowed else f"{facts['takes'][:-1]} of"
     console.say(
         f"{facts['name']}: {facts['parameters']:,} parameters"
         + (f", and {of_top:,} of its published classifier" if of_top else ""),
-        f"work of one {facts['takes'][:-1]} of "
+        f"work of one {one} "
         f"{'x'.join(map(str, facts['input_shape']))}{' tokens' * brings}: "
         f"{facts['flops'] / 1e9:.3g} GFLOPs, a multiply-add counted as 2",
         "",

@@ -56,8 +56,8 @@ def extract(
         layer6:mean, ...
       dataset: The dataset's name; default: the folder's.
       exclude: Patterns of ids to leave out.
-      path_column: A table's column of image files, or the array of images; default:
-        path, image or file; images or image.
+      path_column: A table's column of files, or the array of images; default:
+        path, image, audio or file; images or image.
       text_column: A table's column of texts; default: text, sentence or question.
       target_column: Likewise of targets; default: target or label. Several make one
         head of several labels or numbers.
@@ -79,6 +79,7 @@ def extract(
       wait: Wait for another process that writes the store, or fail.
     """
     from tl_pipeline.data.sources import load_dataset
+    from tl_pipeline.progress import telling
     from tl_pipeline.reporting.summary import describe_extract
     from tl_pipeline.stages.backbones import load_backbone
     from tl_pipeline.stages.extract import extract as run_extract
@@ -115,20 +116,24 @@ def extract(
             "augment": augment,
         },
     )
-    report = run_extract(
-        load_dataset(
-            data,
-            name=config.data.name,
-            exclude=config.data.exclude,
-            columns=config.data.columns,
-            targets=config.data.targets,
-            keep=config.data.keep,
-        ),
-        load_backbone(
+    loaded = load_dataset(
+        data,
+        name=config.data.name,
+        exclude=config.data.exclude,
+        columns=config.data.columns,
+        targets=config.data.targets,
+        keep=config.data.keep,
+    )
+    progress = console.progress()
+    with telling(progress):
+        network = load_backbone(
             config.backbone.name,
             weights=config.backbone.weights,
             compute_dtype=config.backbone.compute_dtype,
-        ),
+        )
+    report = run_extract(
+        loaded,
+        network,
         features=config.backbone.features,
         store_root=config.store.root,
         store_dtype=config.store.dtype,
@@ -139,7 +144,7 @@ def extract(
         workers=workers,
         wait=wait,
         views=make_views(config.store.views, config.store.augment),
-        progress=console.progress(),
+        progress=progress,
     )
     plain = report.to_json()
     console.say(*describe_extract(plain))
@@ -148,7 +153,7 @@ def extract(
 
 def train(
     *,
-    store: Path,
+    store: str,
     run_root: str | None = None,
     dataset: str | None = None,
     snapshot: str | None = None,

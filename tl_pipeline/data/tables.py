@@ -10,12 +10,17 @@ import os
 import posixpath
 import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from tl_pipeline.data.dataset import Item
 from tl_pipeline.data.exclusion import Exclusion
 from tl_pipeline.data.folders import Listing, note_splits
 from tl_pipeline.data.labels import Labels, check_ids, normalize_id, settle_splits
+from tl_pipeline.data.object_listing import (
+    copy_table,
+    find_stamp,
+    resolve,
+    stamp_named,
+)
 from tl_pipeline.data.problems import Problems
 from tl_pipeline.data.roles import (
     TABLE_NAMES,
@@ -24,7 +29,7 @@ from tl_pipeline.data.roles import (
     find_roles,
     join_targets,
 )
-from tl_pipeline.data.stat_cache import stamp_file
+from tl_pipeline.data.stat_cache import Stamp, stamp_file
 from tl_pipeline.data.table_files import (
     Columns,
     UnreadableTable,
@@ -32,7 +37,9 @@ from tl_pipeline.data.table_files import (
     read_columns,
 )
 from tl_pipeline.data.text_column import TextReader, name_member
-from tl_pipeline.errors import DatasetError, shorten
+from tl_pipeline.errors import BucketError, DatasetError, ServerError, shorten
+from tl_pipeline.object_paths import ObjectPath
+from tl_pipeline.places import Place
 
 _DELIMITERS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _ADVICE = (
@@ -42,7 +49,7 @@ _ADVICE = (
 
 
 def list_table(
-    path: Path,
+    path: Place,
     exclusion: Exclusion,
     columns: Mapping[str, str],
     *,
@@ -52,7 +59,7 @@ def list_table(
     """Lists a table's examples.
 
     Args:
-      path: The table, absolute.
+      path: The table, absolute; one in a bucket is read from a local copy.
       exclusion: Which ids to leave out.
       columns: Names of columns by role, where they are not the conventional ones.
       targets: The columns of the targets, where they are several.
@@ -65,8 +72,11 @@ def list_table(
     """
     problems = Problems(f"Table {path}")
     try:
-        stamp = stamp_file(path)
-        table = open_table(path)
+        if isinstance(path, ObjectPath):
+            copy, stamp = copy_table(path)
+        else:
+            copy, stamp = path, stamp_file(path)
+        table = open_table(copy)
         content = find_content(table.names, columns, problems)
         other = "path" if content == "text" else "text"
         known = {role: names for role, names in TABLE_NAMES.items() if role != other}
@@ -98,6 +108,8 @@ def list_table(
             fractions=fractions,
             raw=raw,
         )
+    except (BucketError, ServerError):
+        raise
     except (UnreadableTable, OSError) as error:
         raise DatasetError(
             f"Table {path} cannot be read: {shorten(error)}. Bring a table with a "
@@ -115,8 +127,11 @@ def list_table(
     )
     check_ids(labels, problems)
     settled = settle_splits(labels, problems)
+    stamps: Mapping[str, Stamp] = {}
+    if isinstance(path, ObjectPath):
+        stamps = {str(path): stamp} if raw else stamp_named(path.parent, paths)
     if content == "path":
-        _check_files(labels, paths, path.parent, problems)
+        _check_files(labels, paths, path.parent, problems, stamps)
     problems.check(advice=_ADVICE)
     rows = zip(
         labels.rows,
@@ -130,7 +145,7 @@ def list_table(
     items = [
         Item(
             id_,
-            os.path.join(path.parent, named),
+            _locate(path.parent, named),
             name_member(roles["text"], row) if raw else "",
             target,
             split,
@@ -157,7 +172,14 @@ def list_table(
         kept,
         holds="texts" if raw else "",
         reader=TextReader(path, raw[0], stamp, read.raw[raw[0]]) if raw else None,
+        stamps=stamps,
     )
+
+
+def _locate(folder: Place, named: str) -> str:
+    if isinstance(folder, ObjectPath):
+        return str(resolve(folder, named))
+    return os.path.join(folder, named)
 
 
 def _suspect_delimiter(name: str, problems: Problems) -> None:
@@ -172,7 +194,7 @@ def _suspect_delimiter(name: str, problems: Problems) -> None:
 def _make_labels(
     read: Columns,
     roles: Mapping[str, str],
-    table: Path,
+    table: Place,
     exclusion: Exclusion,
     problems: Problems,
 ) -> tuple[Labels, list[str | None]]:
@@ -205,10 +227,18 @@ def _make_labels(
 
 
 def _check_files(
-    labels: Labels, paths: list[str | None], folder: Path, problems: Problems
+    labels: Labels,
+    paths: list[str | None],
+    folder: Place,
+    problems: Problems,
+    stamps: Mapping[str, Stamp],
 ) -> None:
     for row, path in zip(labels.rows, paths, strict=True):
         if path is None:
+            continue
+        if isinstance(folder, ObjectPath):
+            if find_stamp(stamps, folder, path) is None:
+                problems.add("whose object is not in the bucket", row, path)
             continue
         try:
             mode = os.stat(os.path.join(folder, path)).st_mode

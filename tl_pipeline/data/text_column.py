@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tl_pipeline.data.dataset import Item
+from tl_pipeline.data.object_listing import copy_table
 from tl_pipeline.data.problems import Problems
 from tl_pipeline.data.stat_cache import Stamp, stamp_file
 from tl_pipeline.data.table_files import UnreadableTable, open_table, read_columns
+from tl_pipeline.places import Place
 
 RECIPE_VERSION = 1  # change it with anything that changes an example's bytes
 
@@ -31,7 +33,7 @@ class TextReader:
     """Reads one text of a table; the table is read anew where this is sent."""
 
     def __init__(
-        self, path: Path, column: str, stamp: Stamp, texts: Sequence[bytes | None]
+        self, path: Place, column: str, stamp: Stamp, texts: Sequence[bytes | None]
     ):
         """Takes the table, the column, and what was read of it.
 
@@ -55,15 +57,17 @@ class TextReader:
           OSError: The table changed since.
         """
         path, _, stamp = self._asked
-        if stamp_file(path) != stamp:
+        # A table in a bucket was copied: what became of it since changes no text.
+        if isinstance(path, Path) and stamp_file(path) != stamp:
             raise OSError("the table changed after it was listed")
         return self._texts[int(item.member.rpartition(" ")[2]) - 1] or b""
 
 
 @functools.lru_cache(maxsize=1)  # one process does many jobs
-def _read_again(path: Path, column: str, stamp: Stamp) -> TextReader:
+def _read_again(path: Place, column: str, stamp: Stamp) -> TextReader:
+    copy = path if isinstance(path, Path) else copy_table(path)[0]
     try:
-        read = read_columns(open_table(path), (), Problems(""), raw=(column,))
+        read = read_columns(open_table(copy), (), Problems(""), raw=(column,))
     except UnreadableTable as error:
         raise OSError(str(error)) from error
     return TextReader(path, column, stamp, read.raw[column])

@@ -37,11 +37,16 @@ def describe_plan(plan: Mapping[str, Any]) -> list[str]:
             f"again, {failures['unreadable']:,} unreadable now"
         )
     disk, host, device = plan["disk"], plan["host"], plan["device"]
-    lines.append(
-        f"  disk: {format_bytes(plan['bytes'])} to write, snapshots included, and "
-        f"{format_bytes(disk['margin'])} to spare, of {format_bytes(disk['free'])} "
-        "free; a quota may leave less"
-    )
+    if disk["free"] is None:
+        lines.append(
+            f"  bucket: {format_bytes(plan['bytes'])} to write, snapshots included"
+        )
+    else:
+        lines.append(
+            f"  disk: {format_bytes(plan['bytes'])} to write, snapshots included, and "
+            f"{format_bytes(disk['margin'])} to spare, of {format_bytes(disk['free'])} "
+            "free; a quota may leave less"
+        )
     lines.append(
         f"  memory: {format_bytes(host['needed'])} for rows and inputs, of "
         f"{format_bytes(host['free'])} that can be had"

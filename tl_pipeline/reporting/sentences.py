@@ -118,11 +118,18 @@ def describe_preprocess(preprocess: Mapping[str, Any]) -> str:
     """
     if preprocess.get("kind") == "bag":
         return f"{preprocess['decoder']}, words hashed into {preprocess['size']:,}"
+    if preprocess.get("kind") == "vectors":
+        return (
+            f"{preprocess['decoder']}, words looked up as {preprocess['size']:,} "
+            f"values, smoothing {preprocess['smoothing']:g}"
+        )
     if preprocess.get("kind") == "text":
         return (
             f"{preprocess['decoder']}, tokenizer {preprocess['tokenizer'][:12]}, at "
             f"most {preprocess['max_length']:,} tokens"
         )
+    if preprocess.get("kind") == "audio":
+        return _describe_audio(preprocess)
     height, width = preprocess["size"]
     size = f"{height}x{width}"
     taken = {
@@ -138,3 +145,22 @@ def describe_preprocess(preprocess: Mapping[str, Any]) -> str:
         for key in ("mean", "std")
     )
     return f"{preprocess['color']}, {taken}; ({scaled} - {mean}) / {std}"
+
+
+def _describe_audio(preprocess: Mapping[str, Any]) -> str:
+    rate, length = preprocess["rate"], preprocess["length"]
+    samples = length if preprocess["front_end"] == "waveform" else 160 * length
+    bins, mean = f"{preprocess['bins']} mel bins, ", preprocess["mean"]
+    sign = "+" if mean < 0 else "-"
+    prepared = {
+        "whisper": f"{bins}log10, 8 below the loudest at most",
+        "kaldi": f"{bins}log as Kaldi's; (x {sign} {abs(mean):.5g}) / "
+        f"{2 * preprocess['std']:.5g}",
+        "waveform": "samples"
+        + ", each window to mean 0 and variance 1" * preprocess["normalize"],
+    }[preprocess["front_end"]]
+    most = f", at most {preprocess['max_windows']:,}" * bool(preprocess["max_windows"])
+    return (
+        f"mean of channels, {rate:,} Hz ({preprocess['resampler']}), windows of "
+        f"{samples / rate:g} s{most}; {prepared}"
+    )

@@ -33,9 +33,15 @@ def describe_extract(extracted: Mapping[str, Any]) -> list[str]:
     lines += _changes(extracted)
     if extracted.get("inputs_cut"):
         lines.append(
-            f"  cut {count(extracted['inputs_cut'], 'text')} of "
-            f"{extracted['inputs_opened']:,} that had more tokens than the backbone "
-            "takes: what is behind them is not seen"
+            f"  cut {count(extracted['inputs_cut'], 'example')} of "
+            f"{extracted['inputs_opened']:,} that were longer than the backbone takes: "
+            "what is behind is not seen"
+        )
+    if extracted.get("words"):
+        share = extracted["words_unknown"] / extracted["words"]
+        lines.append(
+            f"  looked up {count(extracted['words'], 'word')}: {share:.1%} unknown, "
+            "which count for nothing"
         )
     if extracted["views_computed"]:
         lines.append(

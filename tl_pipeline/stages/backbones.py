@@ -13,12 +13,13 @@ from tl_pipeline.backbones.backbone import Backbone as Backbone
 from tl_pipeline.backbones.own import is_own
 from tl_pipeline.backbones.registry import (
     is_weightless,
+    is_word_vectors,
     make_architecture,
     make_weightless,
 )
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import BackboneError, RequestError, WeightsError
-from tl_pipeline.spec import ImagePreprocess, Preprocess
+from tl_pipeline.preprocess import ImagePreprocess, Preprocess
 from tl_pipeline.stages.checkpoints import open_checkpoint
 from tl_pipeline.weights.source import PRETRAINED, parse_source
 
@@ -56,12 +57,13 @@ def load_backbone(
       name: A name from `list_backbones`, or `package.module:factory`, a function of
         your own that returns an `OwnBackbone`.
       weights: A path to a file that `load_tensors` reads, or to a folder with
-        `model.safetensors` and what lies beside it on a hub, `"pretrained"`,
+        `model.safetensors` and what lies beside it on a hub; of `word_vectors` a file
+        of word2vec, GloVe or fastText; `"pretrained"`,
         `"hf:OWNER/NAME[@REVISION][:FILE]"`, or `"random:SEED"`.
       compute_dtype: `"float32"`, or `"bfloat16"`, faster on accelerators.
       settings: The architecture's settings, plain data; defaults fill the rest.
-      preprocess: How inputs are made for random weights, which bring no tokenizer; by
-        default the architecture's own way.
+      preprocess: How inputs are made for random weights, which bring no tokenizer or
+        front end; by default the architecture's own way.
 
     Raises:
       BackboneError: An unknown backbone, setting or compute dtype.
@@ -82,6 +84,10 @@ def load_backbone(
         return load_own_backbone(
             name, weights=weights, compute_dtype=compute_dtype, settings=settings
         )
+    if is_word_vectors(name):
+        from tl_pipeline.stages.word_vectors import load_word_vectors
+
+        return load_word_vectors(weights, settings=settings)
     if is_weightless(name):
         backbone = make_weightless(name, settings=settings)
         if str(weights) not in (PRETRAINED, backbone.weights):
@@ -113,7 +119,7 @@ def require_images(preprocess: Preprocess, *, asked: str) -> ImagePreprocess:
       asked: What for: "views", "robustness".
 
     Raises:
-      RequestError: It is one of texts.
+      RequestError: It is one of texts or recordings.
     """
     if not isinstance(preprocess, ImagePreprocess):
         raise RequestError(
@@ -147,7 +153,7 @@ def check_trainable(name: str) -> None:
     """Raises unless a backbone has parameters that can be trained.
 
     Raises:
-      BackboneError: It has none, takes texts, is a network of the user's own, or
+      BackboneError: It has none, takes recordings, is a network of the user's own, or
         unknown.
     """
     if is_own(name):
@@ -155,14 +161,15 @@ def check_trainable(name: str) -> None:
             f"Asked to train {name}: networks of your own are cached, not trained on. "
             "Train it where it was made, and extract with its new weights."
         )
-    if is_weightless(name):
+    if is_weightless(name) or is_word_vectors(name):
         raise BackboneError(
             f"Asked to train {name}: it has no parameters. Name another backbone."
         )
-    if make_architecture(name).preprocess.takes != "images":
+    takes = make_architecture(name).preprocess.takes
+    if takes not in ("images", "texts"):
         raise BackboneError(
-            f"Asked to train {name}: it takes texts, and networks of images alone are "
-            "trained here. Train heads on its cached features."
+            f"Asked to train {name}: it takes {takes}, and networks of images and "
+            "texts alone are trained here. Train heads on its cached features."
         )
 
 

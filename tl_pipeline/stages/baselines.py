@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from tl_pipeline.backbones.architecture import CLASSIFIER_OUTPUTS
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError
-from tl_pipeline.spec import ImagePreprocess, TextPreprocess, parse_feature
+from tl_pipeline.preprocess import ImagePreprocess
+from tl_pipeline.spec import parse_feature
 from tl_pipeline.stages.backbones import Backbone, load_backbone
 
 PIXELS, BAG_OF_WORDS = "pixels", "bag_of_words"
@@ -61,7 +62,7 @@ def load_baselines(
                     beside.name,
                     weights=name,
                     settings=beside.settings,
-                    preprocess=inputs if isinstance(inputs, TextPreprocess) else None,
+                    preprocess=None if isinstance(inputs, ImagePreprocess) else inputs,
                 )
                 kept = tuple(
                     name

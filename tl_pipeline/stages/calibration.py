@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from tl_pipeline.digest import Json
+from tl_pipeline.preprocess import AudioPreprocess, TextPreprocess
 from tl_pipeline.progress import Progress
-from tl_pipeline.spec import TextPreprocess
 from tl_pipeline.stages.inputs import Inputs, Wanted
 from tl_pipeline.stages.lanes import Batches
 from tl_pipeline.stages.targets import Target
@@ -93,10 +93,14 @@ def _time(
     """
     size = target.store.batch_size
     preprocess = target.backbone.preprocess
-    batches = Batches(target.backbone.make_forward(group.features), batch_size=size)
+    batches = Batches(
+        target.backbone.make_forward(group.features),
+        batch_size=size,
+        windowed=preprocess.windowed,
+    )
     begin = time.perf_counter()
-    # Texts have several lengths, each with a compilation of its own.
-    takes_lengths = isinstance(preprocess, TextPreprocess)
+    # Texts and sounds have several lengths, each with a compilation of its own.
+    takes_lengths = isinstance(preprocess, TextPreprocess | AudioPreprocess)
     for example in _examples(target, group, inputs if takes_lengths else None, workers):
         batches.push(example)
         if not takes_lengths:
@@ -125,6 +129,7 @@ def _examples(
     n = BATCHES * target.store.batch_size
     if inputs is None:
         blank = np.zeros(preprocess.input_shape, preprocess.dtype)
+        blank = blank[None] if preprocess.windowed else blank
         for _ in range(n):
             yield blank
         return

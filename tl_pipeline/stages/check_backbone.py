@@ -14,13 +14,25 @@ from tl_pipeline.arrays import PARITY_TOLERANCE, row_difference
 from tl_pipeline.backbones.own import is_own
 from tl_pipeline.backbones.own_network import make_own
 from tl_pipeline.backbones.published import find_checkpoint
-from tl_pipeline.backbones.registry import is_weightless, make_architecture
+from tl_pipeline.backbones.registry import (
+    is_weightless,
+    is_word_vectors,
+    make_architecture,
+)
+from tl_pipeline.data.front_ends import make_windows
+from tl_pipeline.data.preparing import prepare
 from tl_pipeline.data.preprocessing import preprocess_image
-from tl_pipeline.data.tokenizing import encode_hard_texts
+from tl_pipeline.data.tokenizing import HARD_TEXTS, encode_hard_texts
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import MisfitError, RequestError
+from tl_pipeline.preprocess import (
+    AudioPreprocess,
+    ImagePreprocess,
+    Preprocess,
+    TextPreprocess,
+    VectorPreprocess,
+)
 from tl_pipeline.progress import NoProgress, Progress
-from tl_pipeline.spec import ImagePreprocess, Preprocess, TextPreprocess
 from tl_pipeline.stages.backbones import Backbone, load_backbone
 from tl_pipeline.stages.checkpoints import Checkpoint, open_checkpoint
 from tl_pipeline.stages.labeled_check import measure_on_data
@@ -145,13 +157,17 @@ def check_backbone(
 
 
 def make_inputs(preprocess: Preprocess) -> np.ndarray:
-    """Returns seeded inputs of a backbone: pictures, or texts that are hard to take.
+    """Returns seeded inputs: pictures, recordings, or texts that are hard to take.
 
     Returns:
       [B, ...] of the preprocessing's dtype.
     """
     if isinstance(preprocess, TextPreprocess):
         return encode_hard_texts(preprocess)
+    if isinstance(preprocess, VectorPreprocess):
+        return np.stack([prepare(t, preprocess).input for t in HARD_TEXTS.values()])
+    if isinstance(preprocess, AudioPreprocess):
+        return make_windows(preprocess)
     assert isinstance(preprocess, ImagePreprocess)
     return make_pictures(preprocess)
 
@@ -171,7 +187,7 @@ def make_pictures(preprocess: ImagePreprocess) -> np.ndarray:
 
 
 def _measure(exact: Backbone, rough: Backbone) -> dict[str, dict[str, Json]]:
-    names = list(exact.feature_shapes())
+    names = _list_features(exact)
     inputs = make_inputs(exact.preprocess)
     forward = exact.make_forward(names)
     whole = {name: np.asarray(rows) for name, rows in forward(inputs).items()}
@@ -188,6 +204,16 @@ def _measure(exact: Backbone, rough: Backbone) -> dict[str, dict[str, Json]]:
         }
         for name, rows in whole.items()
     }
+
+
+def _list_features(backbone: Backbone) -> list[str]:
+    """Returns all features, unpooled where they can be."""
+    poolings = backbone.preprocess.poolings
+    usual = "" if "none" in poolings else f":{poolings[0]}"
+    return [
+        name if len(shape) == 1 else f"{name}{usual}"
+        for name, shape in backbone.feature_shapes().items()
+    ]
 
 
 def _run_one_by_one(forward, inputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -237,7 +263,7 @@ def _open(
 ) -> Checkpoint | None:
     """Opens the file once more, for what stands in it."""
     source = parse_source(weights)
-    if source.seed is not None:
+    if source.seed is not None or is_word_vectors(name):
         return None
     if not is_own(name):
         return open_checkpoint(

@@ -14,10 +14,12 @@ from tl_pipeline.backbones.published import (
     find_checkpoint,
 )
 from tl_pipeline.backbones.registry import make_architecture
-from tl_pipeline.digest import Json
+from tl_pipeline.digest import Json, bytes_digest
 from tl_pipeline.errors import MisfitError, WeightsError, shorten
-from tl_pipeline.spec import ImagePreprocess, Preprocess
+from tl_pipeline.preprocess import ImagePreprocess, Preprocess, TextPreprocess
+from tl_pipeline.stages.audio_checkpoints import imply_length, read_audio_preprocess
 from tl_pipeline.stages.text_checkpoints import imply_settings, read_text_preprocess
+from tl_pipeline.weights.extractor_files import FILE as EXTRACTOR
 from tl_pipeline.weights.hub import BESIDE, fetch_weights, find_in_folder
 from tl_pipeline.weights.merge import (
     LEFT_OUT,
@@ -38,9 +40,9 @@ from tl_pipeline.weights.unwrap import View, apply_view, list_views
 _FORMATS_OF_ONE_LAYOUT = ("keras-h5", "keras-weights-h5", "google-npz", "darknet")
 _BESIDE = "said beside the file"
 OWN_LAYOUT = "tl-pipeline"  # parameters under this package's names
-# In the metadata of a file of ours: how its images are prepared, and the settings that
-# the network was trained with.
-PREPROCESS, SETTINGS = "preprocess", "settings"
+# In the metadata of a file of ours: how its inputs are prepared, the settings that the
+# network was trained with, and of texts the tokenizer.
+PREPROCESS, SETTINGS, TOKENIZER = "preprocess", "settings", "tokenizer"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,15 +134,22 @@ def open_checkpoint(
         **_count_channels(architecture, tensors, rules),
         **as_settings((published or {}).get("settings")),
     }
-    is_text = architecture.preprocess.takes == "texts"
-    if is_text:
+    takes = architecture.preprocess.takes
+    # A file that fine-tuning wrote has all of it itself.
+    has_beside = takes == "texts" and TOKENIZER not in loaded.metadata
+    if has_beside:
         implied |= imply_settings(architecture, tensors, rules, file.parent)
+    elif takes == "recordings":
+        implied |= imply_length(architecture, file.parent)
     if implied:
         chosen = {**implied, **(settings or {})}
         architecture = make_architecture(architecture.name, settings=chosen)
-    if is_text:
+    if has_beside:
         preprocess = read_text_preprocess(architecture, file.parent)
         whose = _BESIDE
+    elif takes == "recordings":
+        preprocess = read_audio_preprocess(architecture, file.parent)
+        whose = _BESIDE if (file.parent / EXTRACTOR).is_file() else "the network's own"
     else:
         preprocess, whose = _find_preprocess(architecture, loaded, layout, published)
     architecture = dataclasses.replace(architecture, preprocess=preprocess)
@@ -176,6 +185,8 @@ def write_checkpoint(
         SETTINGS: json.dumps(architecture.settings),
         PREPROCESS: json.dumps(architecture.preprocess.to_json()),
     }
+    if isinstance(architecture.preprocess, TextPreprocess):
+        known[TOKENIZER] = architecture.preprocess.content
     write_safetensors(path, arrays, metadata={**metadata, **known})
 
 
@@ -187,6 +198,8 @@ def _find_preprocess(
 ) -> tuple[Preprocess, str]:
     """Returns how images become inputs for weights, and by whose word."""
     usual = architecture.preprocesses.get(layout, architecture.preprocess)
+    if isinstance(usual, TextPreprocess):  # of a file of ours, which has its tokenizer
+        return _own_tokenizer(tensors, usual), _say_whose(layout, published, True)
     assert isinstance(usual, ImagePreprocess)
     if layout == OWN_LAYOUT:
         usual = _own_preprocess(tensors.metadata.get(PREPROCESS), usual)
@@ -208,6 +221,12 @@ def _own_settings(tensors: Tensors) -> dict[str, Json]:
             "the file again."
         )
     return settings
+
+
+def _own_tokenizer(tensors: Tensors, usual: TextPreprocess) -> TextPreprocess:
+    """Returns how texts are prepared, by the tokenizer in a file of ours."""
+    content = tensors.metadata[TOKENIZER]
+    return TextPreprocess(bytes_digest(content.encode()), usual.max_length, content)
 
 
 def _own_preprocess(text: str | None, usual: ImagePreprocess) -> ImagePreprocess:

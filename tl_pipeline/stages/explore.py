@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tl_pipeline.data.decoding import DecodeError, decode_image
+from tl_pipeline.data.recordings import decode_recording
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.data.texts import decode_text
 from tl_pipeline.digest import Json
@@ -14,7 +15,8 @@ from tl_pipeline.errors import ConfigError, DatasetError, NotFoundError
 from tl_pipeline.evaluation.likeness import nearest_rows
 from tl_pipeline.evaluation.projection import METHODS, project
 from tl_pipeline.examples import SPLITS
-from tl_pipeline.spec import find_taken
+from tl_pipeline.places import Place
+from tl_pipeline.preprocess import find_taken
 from tl_pipeline.stages.guesses import match_guesses, sort_names
 from tl_pipeline.stages.originals import Originals, recorded_source
 from tl_pipeline.stages.picture import METHOD_NAMES
@@ -39,7 +41,7 @@ class Exploration:
 
     def __init__(
         self,
-        store: str | Path,
+        store: str | Place,
         *,
         data: str | Path | None = None,
         run: str | Path | None = None,
@@ -85,7 +87,7 @@ class Exploration:
         vectors = load_vectors(opened, name, examples, most_rows=most, seed=seed)
         rows = vectors.rows
         self._features = rows.features
-        self._holds_texts = find_taken(opened.spec) == "texts"
+        self._takes = find_taken(opened.spec)
         self._lock = threading.Lock()
         row_of = {id: row for row, id in enumerate(examples.ids)}
         self._rows = [row_of[id] for id in rows.ids]
@@ -125,11 +127,12 @@ class Exploration:
         """Returns what a row's example looks like, and the media type of that.
 
         Raises:
-          NotFoundError: Its bytes cannot be had, or are no picture, or no text.
+          NotFoundError: Its bytes cannot be had, or are not what the store is of.
         """
-        if self._holds_texts:
-            return "text/plain; charset=utf-8", self.excerpt(row).encode()
-        return "image/png", self.thumbnail(row)
+        if self._takes == "images":
+            return "image/png", self.thumbnail(row)
+        told = self.excerpt if self._takes == "texts" else self.describe
+        return "text/plain; charset=utf-8", told(row).encode()
 
     def excerpt(self, row: int) -> str:
         """Returns the beginning of a row's text.
@@ -143,6 +146,21 @@ class Exploration:
         except DecodeError as error:
             raise NotFoundError(f"There is no text of it: {error}.") from error
         return text if len(text) <= EXCERPT else f"{text[:EXCERPT]} ..."
+
+    def describe(self, row: int) -> str:
+        """Returns what a row's recording is: how long, of how many samples a second.
+
+        Raises:
+          NotFoundError: Its bytes cannot be had, or are no recording.
+        """
+        self._check(row)
+        try:
+            recording = decode_recording(self._originals.read(self._rows[row]))
+        except DecodeError as error:
+            raise NotFoundError(f"There is no recording of it: {error}.") from error
+        n = recording.channels
+        channels = f"{n} channels" if n > 1 else "mono"
+        return f"{recording.seconds:.3g} s, {recording.rate:,} Hz, {channels}"
 
     def thumbnail(self, row: int) -> bytes:
         """Returns a small picture of a row's example, PNG.

@@ -31,6 +31,8 @@ class ExtractReport:
       inputs_hashed: Files read for a content digest.
       inputs_opened: Examples decoded for a backbone.
       inputs_cut: Those of them that were longer than the longest input, and cut.
+      words: Words of them that were looked up, where the backbone is of word vectors.
+      words_unknown: Those of them that were not found.
       parity_inputs: Examples decoded for the live check.
       parity: What the live check found.
       seconds: Wall time.
@@ -61,6 +63,8 @@ class ExtractReport:
     inputs_hashed: int
     inputs_opened: int
     inputs_cut: int
+    words: int
+    words_unknown: int
     parity_inputs: int
     parity: Mapping[str, Json]
     seconds: float

@@ -1,7 +1,8 @@
 """Examples on their way into a backbone: opened once, decoded once, in order.
 
-One decoding serves every preprocessing that wants the example. Pillow and tokenizers
-release the interpreter's lock, so threads keep all cores busy without forking.
+One decoding serves every preprocessing that wants the example. Pillow, tokenizers and
+soundfile release the interpreter's lock, so threads keep all cores busy without
+forking.
 """
 
 import collections
@@ -18,7 +19,8 @@ import numpy as np
 from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.data.decoding import DecodeError
 from tl_pipeline.data.preparing import decode, prepare
-from tl_pipeline.spec import Preprocess
+from tl_pipeline.errors import ServerError
+from tl_pipeline.preprocess import Preprocess
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +59,8 @@ class Inputs:
     Attributes:
       opened: How many examples were opened so far.
       cut: How many of them were longer than the longest input, and cut.
+      words: How many words were looked up, where words are.
+      unknown: How many of them were not found.
     """
 
     def __init__(self, dataset: Dataset, items: Mapping[bytes, Sequence[Item]]):
@@ -66,10 +70,12 @@ class Inputs:
         self._lock = threading.Lock()
         self.opened = 0
         self.cut = 0
+        self.words = 0
+        self.unknown = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
         # All that reading the items needs; the lock and the count stay.
-        dataset = dataclasses.replace(self._dataset, items=(), notes=())
+        dataset = dataclasses.replace(self._dataset, items=(), notes=(), stamps={})
         return Inputs, (dataset, self._items)
 
     def take(self, contents: Iterable[bytes]) -> "Inputs":
@@ -90,6 +96,9 @@ class Inputs:
 
         Returns:
           For each preprocessing an array of its dtype, or why there is none.
+
+        Raises:
+          ServerError: The server of the dataset's bucket cannot be reached.
         """
         with self._lock:
             self.opened += 1
@@ -101,6 +110,8 @@ class Inputs:
             }
         except DecodeError as error:
             failure = InputFailure("decode", str(error))
+        except ServerError:
+            raise
         except OSError as error:
             failure = InputFailure("io", f"cannot be read: {error}")
         else:
@@ -137,7 +148,7 @@ class Inputs:
         self, decoded: Mapping[str, object], preprocesses: Sequence[Preprocess]
     ) -> Loaded:
         made: dict[Preprocess, np.ndarray | InputFailure] = {}
-        cut = False
+        cut, words, unknown = False, 0, 0
         for preprocess in preprocesses:
             try:
                 prepared = prepare(decoded[preprocess.decoder], preprocess)
@@ -146,8 +157,12 @@ class Inputs:
             else:
                 made[preprocess] = prepared.input
                 cut |= prepared.is_cut
+                words += prepared.words
+                unknown += prepared.unknown
         with self._lock:
             self.cut += cut
+            self.words += words
+            self.unknown += unknown
         return made
 
     def _read(self, content: bytes) -> bytes:
@@ -156,6 +171,8 @@ class Inputs:
         for item in self._items[content]:
             try:
                 data = self._dataset.read(item)
+            except ServerError:  # says nothing of this example
+                raise
             except OSError as error:
                 problem = error
                 continue

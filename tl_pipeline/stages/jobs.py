@@ -11,11 +11,11 @@ import json
 import os
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from tl_pipeline.digest import Json, canonical_json
 from tl_pipeline.errors import SpecMismatchError
+from tl_pipeline.places import Place, absolute, find_place
 from tl_pipeline.progress import NoProgress
 from tl_pipeline.spec import check_same_spec
 from tl_pipeline.stages.backbones import Backbone, load_backbone
@@ -68,7 +68,7 @@ class LaneJob:
     """
 
     group: Group
-    path: Path
+    path: Place
     backbone: BackboneRequest
     infos: Mapping[str, FeatureInfo]
     batch_size: int
@@ -102,11 +102,15 @@ class Outcome(NamedTuple):
       parts: Of each lane, in order.
       opened: How many examples were opened.
       cut: How many of them were cut.
+      words: How many words were looked up.
+      unknown: How many of them were not found.
     """
 
     parts: tuple[Part, ...]
     opened: int
     cut: int
+    words: int
+    unknown: int
 
 
 def make_lane_job(target: Target, group: Group, range_index: int) -> LaneJob:
@@ -115,7 +119,7 @@ def make_lane_job(target: Target, group: Group, range_index: int) -> LaneJob:
     alone = dataclasses.replace(group, content=content, ranges=(slice(len(content)),))
     return LaneJob(
         group=alone,
-        path=Path(os.path.abspath(target.store.path)),
+        path=find_place(absolute(target.store.path)),
         backbone=_request(target),
         infos={name: target.infos[name] for name in group.features},
         batch_size=target.store.batch_size,
@@ -139,7 +143,8 @@ def do_job(job: Job, *, workers: int | None = None) -> Outcome:
     lanes = [_open(job, place, parts) for place in range(len(job.lanes))]
     fill_lanes(lanes, job.inputs, workers, NoProgress())
     done = tuple(parts[place] for place in sorted(parts))
-    return Outcome(done, job.inputs.opened, job.inputs.cut)
+    found = job.inputs
+    return Outcome(done, found.opened, found.cut, found.words, found.unknown)
 
 
 def _open(job: Job, place: int, parts: dict[int, Part]) -> Lane:

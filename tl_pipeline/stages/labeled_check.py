@@ -126,7 +126,11 @@ def _compute(
     """Returns the row of each content that could be decoded, and all rows."""
     preprocess = backbones[0].preprocess
     batches = [
-        Batches(backbone.make_forward(features), batch_size=_BATCH)
+        Batches(
+            backbone.make_forward(features),
+            batch_size=_BATCH,
+            windowed=preprocess.windowed,
+        )
         for backbone in backbones
     ]
     rows: dict[bytes, int] = {}

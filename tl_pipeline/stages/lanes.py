@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tl_pipeline.backbones.backbone import Forward
+from tl_pipeline.preprocess import Preprocess
 from tl_pipeline.progress import Progress
-from tl_pipeline.spec import Preprocess
 from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
+from tl_pipeline.stages.windows import join_windows, measure_windows
 from tl_pipeline.store.failures import Failure
 from tl_pipeline.store.plan import Group
 from tl_pipeline.store.schema import find_unstorable
@@ -29,20 +30,31 @@ class Batches:
     """Runs a forward in batches, one batch behind what it dispatches.
 
     Examples of one shape share a batch: images have one, and texts some lengths. While
-    the device computes a batch, the host fetches the one before it.
+    the device computes a batch, the host fetches the one before it. The windows of a
+    recording are computed as examples are, and joined into its row.
     """
 
-    def __init__(self, forward: Forward, *, batch_size: int, draw: Draw | None = None):
+    def __init__(
+        self,
+        forward: Forward,
+        *,
+        batch_size: int,
+        draw: Draw | None = None,
+        windowed: bool = False,
+    ):
         """Takes a forward, and B, one compiled shape for each shape of an example.
 
         Args:
           forward: Computes the features of a batch.
           batch_size: B.
           draw: Makes a view of each input first; None: they stay as they are.
+          windowed: Whether an example is the windows of a recording, [W, ...].
         """
         self._forward = forward
         self._draw = draw
         self._batch_size = batch_size
+        self._windowed = windowed
+        self._windows: list[np.ndarray] = []
         self._filling: dict[tuple[int, ...], _Batch] = {}
         self._pushed = 0
         self._running: tuple[np.ndarray, Mapping[str, Any]] | None = None
@@ -56,6 +68,14 @@ class Batches:
           example: The input.
           content: Its content digest, for what draws views.
         """
+        if not self._windowed:
+            self._push(example, content)
+            return
+        self._windows.append(measure_windows(example))
+        for window in example:
+            self._push(window, content)
+
+    def _push(self, example: np.ndarray, content: bytes) -> None:
         batch = self._filling.get(example.shape)
         if batch is None:
             batch = _Batch(self._batch_size, example)
@@ -77,14 +97,15 @@ class Batches:
         self._fetch()
         done, self._done = self._done, []
         places, self._places, self._pushed = self._places, [], 0
+        windows, self._windows = self._windows, []
         if not done:
             return {}
         order = np.concatenate(places)
         rows = {name: np.concatenate([part[name] for part in done]) for name in done[0]}
-        if len(self._filling) == 1:  # then they are in order, and need no copy
-            return rows
-        back = np.argsort(order)
-        return {name: part[back] for name, part in rows.items()}
+        if len(self._filling) > 1:  # else they are in order, and need no copy
+            back = np.argsort(order)
+            rows = {name: part[back] for name, part in rows.items()}
+        return join_windows(rows, windows) if self._windowed else rows
 
     def _dispatch(self, batch: "_Batch") -> None:
         inputs, places = batch.take()
@@ -177,7 +198,12 @@ class Lane:
         self._dtype = dtype
         self._keep = keep
         self._name_of = name_of
-        self._batches = Batches(forward, batch_size=batch_size, draw=draw)
+        self._batches = Batches(
+            forward,
+            batch_size=batch_size,
+            draw=draw,
+            windowed=preprocess.windowed,
+        )
         self._range = 0
         self._position = 0
         self._rows: list[bytes] = []

@@ -13,7 +13,8 @@ from tl_pipeline.arrays import PARITY_TOLERANCE, row_difference
 from tl_pipeline.backbones.backbone import Forward
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ParityError
-from tl_pipeline.spec import Preprocess, View
+from tl_pipeline.preprocess import Preprocess
+from tl_pipeline.spec import View
 from tl_pipeline.stages.inputs import Inputs, Wanted
 from tl_pipeline.stages.lanes import Batches, Draw
 from tl_pipeline.store.lookup import ParitySample
@@ -98,7 +99,9 @@ def _compute(
     if not sample.stored:
         return {}, usable
     forward = make_forward(list(sample.stored))
-    batches = Batches(forward, batch_size=batch_size, draw=draw)
+    batches = Batches(
+        forward, batch_size=batch_size, draw=draw, windowed=preprocess.windowed
+    )
     for place, content in enumerate(sample.content):
         outcome = inputs.load(Wanted(content.tobytes(), (preprocess,)))[preprocess]
         if isinstance(outcome, np.ndarray):

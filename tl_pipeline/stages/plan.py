@@ -5,22 +5,22 @@ Nothing is written but the cache of digests, nothing is locked, no store is made
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from tl_pipeline.data.contents import make_examples
 from tl_pipeline.data.dataset import Dataset
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import RoomError
+from tl_pipeline.places import Place, find_place
 from tl_pipeline.progress import NoProgress, Progress
 from tl_pipeline.stages.backbones import Backbone
 from tl_pipeline.stages.baselines import Baseline
 from tl_pipeline.stages.calibration import Calibration, calibrate
 from tl_pipeline.stages.extract import (
-    STAT_CACHE_NAME,
     baseline_part,
     check_request,
     digest_dataset,
+    find_stat_cache,
     items_by_content,
     list_failures,
 )
@@ -45,7 +45,7 @@ class PlanReport:
 
     Attributes:
       dataset: The dataset's name.
-      takes: What the backbone takes: `"images"` or `"texts"`.
+      takes: What the backbone takes: `"images"`, `"texts"` or `"recordings"`.
       examples: Examples of the dataset.
       changes: As in `ExtractReport`; None where the store has no snapshot of it.
       duplicates: Examples with the bytes of another one.
@@ -102,7 +102,7 @@ def plan(
     backbone: Backbone,
     *,
     features: Sequence[str],
-    store_root: str | Path,
+    store_root: str | Place,
     store_dtype: str = "float16",
     batch_size: int = 32,
     val_size: float = 0.15,
@@ -129,9 +129,9 @@ def plan(
       StoreDamagedError: A store's files are not the committed ones.
     """
     progress = progress or NoProgress()
-    root = Path(store_root)
+    root = find_place(store_root)
     check_request(dataset, backbone, views)
-    contents = digest_dataset(dataset, root / STAT_CACHE_NAME, workers, progress)
+    contents = digest_dataset(dataset, find_stat_cache(root), workers, progress)
     examples = make_examples(dataset, contents, val_size=val_size, test_size=test_size)
     items = items_by_content(contents)
     part = baseline_part(examples, n_train=n_train, n_test=n_test)
@@ -262,7 +262,7 @@ def _predict(
 ) -> tuple[dict[str, Any], float | None]:
     """Returns how fast rows come and by whose word, and the seconds they will take."""
     # A view of an example takes as long as the example does.
-    of_store: dict[Path, tuple[Target, list[Group]]] = {}
+    of_store: dict[Place, tuple[Target, list[Group]]] = {}
     for target, plan in zip(targets, plans, strict=True):
         of_store.setdefault(target.store.path, (target, []))[1].extend(plan)
     lacking = [

@@ -11,6 +11,7 @@ from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.data.sources import is_tabular, load_dataset
 from tl_pipeline.errors import RequestError
 from tl_pipeline.heads.head import Head
+from tl_pipeline.places import is_url
 from tl_pipeline.runs.run import Run, load_run
 from tl_pipeline.spec import FeatureSpec, is_declared
 from tl_pipeline.stages.backbones import Backbone, load_backbone
@@ -92,6 +93,7 @@ def predict(
     batches = Batches(
         network.make_forward(split_name(head.feature)),
         batch_size=int(loaded.provenance["batch_size"]),
+        windowed=network.preprocess.windowed,
     )
     wanted = [Wanted(content, (network.preprocess,)) for content in items]
     reasons: dict[bytes, str] = {}
@@ -123,7 +125,7 @@ def predict(
 
 def _load_unlabeled(source: str | Path) -> Dataset:
     path = Path(source)
-    if not path.is_file() or is_tabular(path):
+    if is_url(str(source)) or not path.is_file() or is_tabular(path):
         return load_dataset(source)
     item = Item(id=path.name, file=str(path.absolute()))
     return Dataset(name=path.name, source=str(source), items=(item,))

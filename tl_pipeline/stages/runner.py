@@ -67,6 +67,8 @@ def run_jobs(
                 arrived[job] = outcome
                 inputs.opened += outcome.opened
                 inputs.cut += outcome.cut
+                inputs.words += outcome.words
+                inputs.unknown += outcome.unknown
                 while committed < len(ranges):
                     one = ranges[committed]
                     if one.job not in arrived:

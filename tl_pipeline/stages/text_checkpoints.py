@@ -5,22 +5,19 @@ are; `config.json` what shapes do not show; sentence-transformers' files how a s
 is made. None of it is guessed: what denies the architecture is refused.
 """
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tl_pipeline.backbones.architecture import Architecture
 from tl_pipeline.digest import Json, bytes_digest
-from tl_pipeline.errors import MisfitError, WeightsError, shorten
-from tl_pipeline.spec import TextPreprocess
+from tl_pipeline.errors import MisfitError
+from tl_pipeline.preprocess import TextPreprocess
+from tl_pipeline.stages.facts import CONFIG, check_facts
 from tl_pipeline.weights.merge import KeyRule, named_tensors
 from tl_pipeline.weights.sentence_files import read_sentence_files
 from tl_pipeline.weights.tensors import Tensors
 from tl_pipeline.weights.tokenizer_files import lower_first, read_tokenizer
 
-CONFIG = "config.json"
-MAX_BYTES = 2**20
 _WORDS, _POSITIONS, _POOLER = "words.embedding", "positions.embedding", "pooler.kernel"
 
 
@@ -44,7 +41,7 @@ def imply_settings(
     """
     from tl_pipeline.backbones.network import network_shapes
 
-    _check_facts(architecture, folder / CONFIG)
+    check_facts(architecture, folder / CONFIG)
     words, places = (_count_rows(tensors, rules, t) for t in (_WORDS, _POSITIONS))
     sentence = read_sentence_files(folder)
     implied: dict[str, Json] = {
@@ -101,34 +98,3 @@ def _count_rows(tensors: Tensors, rules: Sequence[KeyRule], target: str) -> int 
             for source in named_tensors(rule, tensors.arrays):
                 return len(tensors.arrays[source])
     return None
-
-
-def _check_facts(architecture: Architecture, path: Path) -> None:
-    if not path.is_file():
-        return
-    try:
-        with path.open("rb") as file:
-            said = json.loads(file.read(MAX_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
-        raise WeightsError(
-            f"Configuration {path} beside the weights cannot be read: "
-            f"{shorten(error)}. Bring it anew, or take it away."
-        ) from error
-    said = said if isinstance(said, dict) else {}
-    inner = said.get("text_config")
-    said = inner if isinstance(inner, dict) else said
-    denied = _list_denied(architecture.facts, said)
-    if denied:
-        listed = "\n".join(f"  {line}" for line in denied)
-        raise MisfitError(
-            f"Weights beside {path} are of another network than {architecture.what}:\n"
-            f"{listed}\nName the backbone they belong to."
-        )
-
-
-def _list_denied(facts: Mapping[str, Json], said: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{key}: the file says {shorten(json.dumps(said[key]))}, {wanted!r} is wanted"
-        for key, wanted in facts.items()
-        if key in said and said[key] is not None and said[key] != wanted
-    ]

@@ -78,6 +78,19 @@ def draw_ids(vocabulary: int, lengths: tuple[int, ...]) -> np.ndarray:
     return ids.astype(np.int32)
 
 
+def draw_recording(n: int, *, rate: int = 16_000) -> np.ndarray:
+    """Draws n samples, float32: a rising tone over quiet noise, then silence.
+
+    The last eighth is silent, to the last bit.
+    """
+    rng = np.random.RandomState([rate, n])
+    seconds = np.arange(n) / rate
+    tone = 0.3 * np.sin(2 * np.pi * (300 + 1000 * seconds) * seconds)
+    drawn = tone + 3e-3 * rng.standard_normal(n)
+    drawn[n - n // 8 :] = 0
+    return drawn.astype(np.float32)
+
+
 def normalize_images(images: np.ndarray, colors: tuple) -> np.ndarray:
     """Returns float32 [n, 3, H, W], as PyTorch takes them."""
     mean, std = (np.float32(values) for values in colors)
