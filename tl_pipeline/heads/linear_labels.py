@@ -115,4 +115,7 @@ def _one_logit(heads: LinearHeads, shares: np.ndarray) -> LinearHeads:
     is_sure = (shares == 0).any(axis=1)
     kernel[is_sure] = 0
     bias = np.where(is_sure, np.where(shares[:, 1] > 0, SURE_LOGIT, -SURE_LOGIT), bias)
-    return heads._replace(kernel=kernel, bias=bias.astype(np.float32))
+    # What is certain was not searched for: rounding may have left it unfinished.
+    return heads._replace(
+        kernel=kernel, bias=bias.astype(np.float32), converged=heads.converged | is_sure
+    )
