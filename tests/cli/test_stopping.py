@@ -103,3 +103,39 @@ def test_work_that_the_interpreter_cannot_interrupt_is_ended():
     _, said = process.communicate(timeout=120)
     assert process.returncode == 143
     assert said == "stopped; what is committed stays\n"
+
+
+LISTENING = """
+import asyncio
+from tl_pipeline.cli.stopping import stop_on_signals, tell_stopped
+
+async def answer(reader, writer):
+    await reader.read(1)  # in the midst of which it is stopped
+
+async def listen():
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    kept = await asyncio.open_connection(*server.sockets[0].getsockname())
+    await asyncio.sleep(0.5)
+    print("listening", flush=True)
+    await asyncio.sleep(60)
+
+stop_on_signals()
+try:
+    asyncio.run(listen())
+except KeyboardInterrupt:
+    raise SystemExit(tell_stopped())
+"""
+
+
+def test_a_loop_that_is_stopped_says_nothing_of_its_tasks():
+    process = subprocess.Popen(
+        [sys.executable, "-c", LISTENING],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "listening\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert said == "stopped; what is committed stays\n"
