@@ -15,17 +15,6 @@ Ask = Callable[..., Any]
 
 
 @pytest.fixture
-def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Runs a command with `--json` and returns what stdout held."""
-
-    def ask(*argv: object) -> Any:
-        assert run_command([*map(str, argv), "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return ask
-
-
-@pytest.fixture
 def extracted(ask: Ask, tmp_path: Path) -> Any:
     return ask(
         *("extract", "--data", "builtin:digits-shifted", "--backbone", "pixels"),

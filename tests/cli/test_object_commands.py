@@ -1,7 +1,6 @@
 """The commands on datasets and stores in a bucket, and what they say when it fails."""
 
 import io
-import json
 import os
 import subprocess
 import sys
@@ -17,17 +16,6 @@ from tl_pipeline.cli.app import run_command
 from tl_pipeline.object_paths import ObjectPath
 
 Ask = Callable[..., Any]
-
-
-@pytest.fixture
-def ask(capsys: pytest.CaptureFixture[str]) -> Ask:
-    """Runs a command with `--json` and returns what stdout held."""
-
-    def ask(*argv: object) -> Any:
-        assert run_command([*map(str, argv), "--json"]) == 0
-        return json.loads(capsys.readouterr().out)
-
-    return ask
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from tl_pipeline.errors import MisfitError, WeightsError, shorten
+from tl_pipeline.errors import MisfitError, shorten
 from tl_pipeline.preprocess import AudioPreprocess
+from tl_pipeline.weights.beside import read_fields, refuse_field
 
 FILE = "preprocessor_config.json"
-MAX_BYTES = 2**22  # Whisper's first ones list all values of their filters
 
 _KINDS = {
     "whisper": "WhisperFeatureExtractor",
@@ -51,7 +51,7 @@ def read_extractor(folder: Path, usual: AudioPreprocess) -> AudioPreprocess:
     path = folder / FILE
     if not path.is_file():
         return usual
-    said = _read_json(path)
+    said = read_fields(path)
     kind = said.get("feature_extractor_type", _KINDS[usual.front_end])
     wanted: dict[str, Any] = {
         "feature_extractor_type": _KINDS[usual.front_end],
@@ -84,9 +84,9 @@ def read_length(folder: Path) -> int | None:
       WeightsError: It cannot be read, or names no number.
     """
     path = folder / FILE
-    length = _read_json(path).get("max_length") if path.is_file() else None
+    length = read_fields(path).get("max_length") if path.is_file() else None
     if length is not None and (type(length) is not int or length < 1):
-        _refuse(path, "max_length", length)
+        refuse_field(path, "max_length", length)
     return length
 
 
@@ -108,32 +108,14 @@ def _read_choices(
         return usual
     normalizes = said.get("do_normalize", True)
     if normalizes not in (True, False):
-        _refuse(path, "do_normalize", normalizes)
+        refuse_field(path, "do_normalize", normalizes)
     if usual.front_end == "waveform":
         return dataclasses.replace(usual, normalize=normalizes)
     mean, std = (said.get(key, getattr(usual, key)) for key in ("mean", "std"))
     for key, value in (("mean", mean), ("std", std)):
         if type(value) not in (int, float) or not math.isfinite(value):
-            _refuse(path, key, value)
+            refuse_field(path, key, value)
     if not std > 0:
-        _refuse(path, "std", std)
+        refuse_field(path, "std", std)
     mean, std = (float(mean), float(std)) if normalizes else (0.0, 0.5)
     return dataclasses.replace(usual, mean=mean, std=std)
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        with path.open("rb") as file:
-            said = json.loads(file.read(MAX_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
-        _refuse(path, "its content", shorten(error))
-    if not isinstance(said, dict):
-        _refuse(path, "its content", "no object")
-    return said
-
-
-def _refuse(path: Path, field: str, found: object) -> NoReturn:
-    raise WeightsError(
-        f"Preprocessing {path} beside the weights cannot be used: {field} is "
-        f"{shorten(found)}. Correct it, or take it away for the usual one."
-    )

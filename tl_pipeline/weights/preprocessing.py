@@ -7,16 +7,15 @@ kept for whatever size that is.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tl_pipeline.errors import RequestError, WeightsError, shorten
 from tl_pipeline.preprocess import ImagePreprocess
+from tl_pipeline.weights.beside import read_fields, refuse_field
 
-MAX_BYTES = 2**20
 _TIMM, _TRANSFORMERS = "config.json", "preprocessor_config.json"
 _RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}  # Pillow's
 # Where it stands beside a crop, ConvNeXt's processor resizes by `crop_pct`.
@@ -38,7 +37,7 @@ def read_preprocess(weights: Path, default: ImagePreprocess) -> ImagePreprocess:
         path = weights.parent / name
         if not path.is_file():
             continue
-        said = _read_json(path)
+        said = read_fields(path)
         try:
             found = read(path, said, default)
         except (RequestError, TypeError, ValueError, ArithmeticError) as error:
@@ -53,17 +52,6 @@ def read_preprocess(weights: Path, default: ImagePreprocess) -> ImagePreprocess:
     return default
 
 
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        with path.open("rb") as file:
-            said = json.loads(file.read(MAX_BYTES))
-    except (OSError, ValueError, RecursionError) as error:
-        _refuse(path, "its content", shorten(error))
-    if not isinstance(said, dict):
-        _refuse(path, "its content", "no object")
-    return said
-
-
 def _read_timm(
     path: Path, said: Mapping[str, Any], default: ImagePreprocess
 ) -> ImagePreprocess | None:
@@ -71,14 +59,14 @@ def _read_timm(
     if config is None:  # transformers' own config.json says nothing of images
         return None
     if not isinstance(config, dict):
-        _refuse(path, "pretrained_cfg", config)
+        refuse_field(path, "pretrained_cfg", config)
     crop_pct = _number(path, config, "crop_pct", 0.875)
     mode = config.get("crop_mode", "center")
     if mode not in ("center", "squash") or (mode == "squash" and crop_pct != 1):
-        _refuse(path, "crop_mode", mode)
+        refuse_field(path, "crop_mode", mode)
     size = config.get("input_size", [default.channels, *default.size])
     if not isinstance(size, list) or len(size) != 3 or size[0] != default.channels:
-        _refuse(path, "input_size", size)
+        refuse_field(path, "input_size", size)
     # As timm's transforms_imagenet_eval: rounded down.
     resize_size = math.floor(max(default.size) / crop_pct)
     return dataclasses.replace(
@@ -96,11 +84,11 @@ def _read_transformers(
     path: Path, said: Mapping[str, Any], default: ImagePreprocess
 ) -> ImagePreprocess:
     if said.get("do_resize", True) is not True:
-        _refuse(path, "do_resize", said["do_resize"])
+        refuse_field(path, "do_resize", said["do_resize"])
     shorter, sides = _read_size(path, said)
     crops = said.get("do_center_crop", False)
     if crops not in (True, False):
-        _refuse(path, "do_center_crop", crops)
+        refuse_field(path, "do_center_crop", crops)
     cropped = _read_side(path, said, "crop_size") if crops else None
     if not crops and shorter and "crop_pct" in said:
         crop_pct = _number(path, said, "crop_pct", 1.0)
@@ -110,14 +98,14 @@ def _read_transformers(
         else:
             shorter, sides, cropped = None, shorter, None
     if shorter and not cropped:
-        _refuse(path, "size", said["size"])  # inputs of no one size
+        refuse_field(path, "size", said["size"])  # inputs of no one size
     if sides and cropped not in (None, sides):
-        _refuse(path, "crop_size", said["crop_size"])
+        refuse_field(path, "crop_size", said["crop_size"])
     if said.get("do_rescale", True) is not True:
-        _refuse(path, "do_rescale", said["do_rescale"])
+        refuse_field(path, "do_rescale", said["do_rescale"])
     normalizes = said.get("do_normalize", True)
     if normalizes not in (True, False):
-        _refuse(path, "do_normalize", normalizes)
+        refuse_field(path, "do_normalize", normalizes)
     resize_size = None
     if shorter and cropped:
         resize_size = round(shorter / cropped * max(default.size))
@@ -148,21 +136,21 @@ def _read_side(path: Path, said: Mapping[str, Any], field: str) -> int:
     size = said.get(field)
     if isinstance(size, dict):
         if set(size) != {"height", "width"} or size["height"] != size["width"]:
-            _refuse(path, field, size)
+            refuse_field(path, field, size)
         size = size["height"]
     return _side(path, field, size)
 
 
 def _side(path: Path, field: str, side: Any) -> int:
     if type(side) is not int or not 0 < side < 2**16:
-        _refuse(path, field, side)
+        refuse_field(path, field, side)
     return side
 
 
 def _number(path: Path, said: Mapping[str, Any], field: str, default: float) -> float:
     value = said.get(field, default)
     if type(value) not in (int, float) or not 0 < value <= 1:
-        _refuse(path, field, value)
+        refuse_field(path, field, value)
     return float(value)
 
 
@@ -171,7 +159,7 @@ def _channels(path: Path, said: Mapping[str, Any], field: str) -> tuple[float, .
     if not isinstance(values, list) or not all(
         type(value) in (int, float) and math.isfinite(value) for value in values
     ):
-        _refuse(path, field, values)
+        refuse_field(path, field, values)
     return tuple(map(float, values))
 
 
@@ -179,12 +167,5 @@ def _interpolation(path: Path, field: str, said: Mapping[str, Any]) -> str:
     value = said.get(field, "bilinear")
     name = _RESAMPLE.get(value) if type(value) is int else value
     if name not in _RESAMPLE.values():
-        _refuse(path, field, value)
+        refuse_field(path, field, value)
     return str(name)
-
-
-def _refuse(path: Path, field: str, found: object) -> NoReturn:
-    raise WeightsError(
-        f"Preprocessing {path} beside the weights cannot be used: {field} is "
-        f"{shorten(found)}. Correct it, or take it away for the usual one."
-    )
