@@ -18,7 +18,15 @@ from tl_pipeline.errors import ConfigError, shorten
 from tl_pipeline.finetune_config import FinetuneConfig
 from tl_pipeline.heads_config import HeadsConfig
 from tl_pipeline.places import require_local
-from tl_pipeline.section import Augmentation, Counts, Name, Names, Section, Share
+from tl_pipeline.section import (
+    Arguments,
+    Augmentation,
+    Counts,
+    Name,
+    Names,
+    Section,
+    Share,
+)
 
 MAX_LISTED = 15  # unfit keys; there are not many more that fit
 
@@ -92,6 +100,9 @@ class BackboneConfig(Section):
     )
     compute_dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="float32 or bfloat16"
+    )
+    settings: Arguments = Field(
+        {}, description="of the network: { max_length = 64 }; of recordings max_windows"
     )
 
 

@@ -10,8 +10,8 @@ import pytest
 from tl_pipeline.backbones import registry, whisper
 from tl_pipeline.cli.app import run_command
 from tl_pipeline.data.sources import load_dataset
-from tl_pipeline.errors import BackboneError, RequestError
-from tl_pipeline.stages.backbones import check_trainable, load_backbone
+from tl_pipeline.errors import RequestError
+from tl_pipeline.stages.backbones import load_backbone
 from tl_pipeline.stages.baselines import load_baselines
 from tl_pipeline.stages.check_backbone import check_backbone
 from tl_pipeline.stages.explore import Exploration
@@ -192,8 +192,6 @@ def test_what_is_of_images_alone_says_so(tmp_path):
     sounds = write_sounds(tmp_path / "sounds", each=3)
     with pytest.raises(RequestError, match="views: the backbone takes recordings"):
         run(sounds, tmp_path / "stores", views=make_views(2, "light"))
-    with pytest.raises(BackboneError, match="whisper_row: it takes recordings"):
-        check_trainable("whisper_row")
 
 
 def test_a_check_of_weights_runs_on_seeded_sounds():
@@ -201,3 +199,41 @@ def test_a_check_of_weights_runs_on_seeded_sounds():
     assert report.fine, report.problems
     assert report.features["layer1:mean"]["finite"]
     assert report.features["layer1:mean"]["one_by_one"] < 1e-5
+
+
+def test_settings_of_the_backbone_come_from_the_command_and_the_file(tmp_path, capsys):
+    sounds = write_sounds(tmp_path / "sounds", each=3)
+    asked = (
+        *("--data", str(sounds), "--backbone", "whisper_row", "--weights", "random:0"),
+        *("--features", "layer2:mean", "--store-root", str(tmp_path / "stores")),
+    )
+    assert run_command(["extract", *asked, "--set", "max_windows=1", "--json"]) == 0
+    store = open_store(json.loads(capsys.readouterr().out)["store"])
+    assert store.spec["settings"] == {"max_windows": 1}
+    # A plan of the same finds all of it there; of all windows, nothing.
+    assert run_command(["plan", *asked, "--set", "max_windows=1", "--json"]) == 0
+    same = json.loads(capsys.readouterr().out)
+    assert run_command(["plan", *asked, "--json"]) == 0
+    other = json.loads(capsys.readouterr().out)
+    assert [found["rows_to_compute"] for found in (same, other)] == [0, 9]
+
+    file = tmp_path / "pipeline.toml"
+    file.write_text(
+        f"""
+        data.source = "{sounds}"
+        store.root = "{tmp_path / "stores"}"
+        run.root = "{tmp_path / "runs"}"
+        baselines.names = []
+        [backbone]
+        name = "whisper_row"
+        weights = "random:0"
+        features = ["layer2:mean"]
+        settings = {{ max_windows = 1 }}
+        """
+    )
+    assert run_command(["run", str(file), "--engine", "local", "--json"]) == 0
+    ran = json.loads(capsys.readouterr().out)
+    assert ran["extract"]["rows_computed"] == 0, ran
+
+    assert run_command(["extract", *asked, "--set", "windows=1"]) == 2
+    assert "windows" in capsys.readouterr().err

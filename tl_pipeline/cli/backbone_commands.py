@@ -3,6 +3,7 @@
 from typing import Any
 
 from tl_pipeline.cli.console import AsJson, Console
+from tl_pipeline.cli.stages_commands import Settings, read_settings
 from tl_pipeline.errors import UnsoundWeightsError
 
 
@@ -80,6 +81,7 @@ def check(
     *,
     weights: str = "pretrained",
     data: str | None = None,
+    settings: Settings = None,
     workers: int | None = None,
     as_json: AsJson = False,
 ) -> None:
@@ -90,6 +92,7 @@ def check(
     Args:
       name: A name from `backbone ls`, or package.module:factory.
       weights: A file, pretrained, hf:OWNER/NAME, or random:SEED.
+      settings: A setting of the backbone, such as max_length=64; again for each.
       data: Labeled images: top-1 and top-5 of ImageNet's classifier where folders have
         its WordNet ids, numbers or names, and what bfloat16 and float16 cost a head.
       workers: Decoding threads; default: one a core.
@@ -99,7 +102,12 @@ def check(
 
     console = Console(as_json=as_json)
     report = check_backbone(
-        name, weights=weights, data=data, workers=workers, progress=console.progress()
+        name,
+        weights=weights,
+        settings=read_settings(settings, of="[backbone] settings"),
+        data=data,
+        workers=workers,
+        progress=console.progress(),
     )
     found = report.to_json()
     console.say(*describe_check(found))

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from tl_pipeline.cli.console import AsJson, Console
-from tl_pipeline.cli.stages_commands import read_settings
+from tl_pipeline.cli.stages_commands import Settings, read_settings
 
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
 
@@ -24,7 +24,7 @@ def finetune(
     batch_size: int | None = None,
     augment: str | None = None,
     seed: int | None = None,
-    settings: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    settings: Settings = None,
     run_root: Path | None = None,
     checkpoints: Path | None = None,
     preview: Path | None = None,
@@ -68,7 +68,7 @@ def finetune(
         "batch_size": batch_size,
         "augment": augment,
         "seed": seed,
-        **read_settings(settings or []),
+        **(read_settings(settings, of="[finetune]") or {}),
     }
     asked: dict[str, Any] = {
         key: value for key, value in given.items() if value is not None

@@ -6,7 +6,13 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from tl_pipeline.cli.console import AsJson, Console
-from tl_pipeline.cli.stages_commands import Names, make_request, one_or_several
+from tl_pipeline.cli.stages_commands import (
+    Names,
+    Settings,
+    make_request,
+    one_or_several,
+    read_settings,
+)
 from tl_pipeline.config import load_config
 from tl_pipeline.errors import RequestError
 
@@ -36,6 +42,7 @@ def plan(
     val_size: float | None = None,
     test_size: float | None = None,
     compute_dtype: str | None = None,
+    settings: Settings = None,
     retry_failed: Annotated[bool, Parameter(negative=())] = False,
     workers: int | None = None,
     as_json: AsJson = False,
@@ -69,6 +76,7 @@ def plan(
       val_size: Share of validation, where the data has no split.
       test_size: Share of test, likewise.
       compute_dtype: float32 or bfloat16.
+      settings: A setting of the backbone, such as max_length=64; again for each.
       retry_failed: Try again what failed to decode before.
       workers: Decoding threads; default: one a core.
     """
@@ -97,6 +105,7 @@ def plan(
             "weights": weights,
             "features": features,
             "compute_dtype": compute_dtype,
+            "settings": read_settings(settings, of="[backbone] settings"),
         },
         "store": {
             "root": store_root,

@@ -12,6 +12,7 @@ from tl_pipeline.config import PipelineConfig, make_config
 from tl_pipeline.errors import RequestError
 
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
+Settings = Annotated[list[str] | None, Parameter(name="--set", negative=())]
 
 
 def extract(
@@ -38,6 +39,7 @@ def extract(
     val_size: float | None = None,
     test_size: float | None = None,
     compute_dtype: str | None = None,
+    settings: Settings = None,
     retry_failed: Annotated[bool, Parameter(negative=())] = False,
     workers: int | None = None,
     wait: Wait = True,
@@ -74,6 +76,8 @@ def extract(
       val_size: Share of validation, where the data has no split.
       test_size: Share of test, likewise.
       compute_dtype: float32 or bfloat16.
+      settings: A setting of the backbone, such as max_length=64 or max_windows=1;
+        again for each.
       retry_failed: Try again what failed to decode before.
       workers: Decoding threads; default: one a core.
       wait: Wait for another process that writes the store, or fail.
@@ -107,6 +111,7 @@ def extract(
             "weights": weights,
             "features": features,
             "compute_dtype": compute_dtype,
+            "settings": read_settings(settings, of="[backbone] settings"),
         },
         store={
             "root": store_root,
@@ -130,6 +135,7 @@ def extract(
             config.backbone.name,
             weights=config.backbone.weights,
             compute_dtype=config.backbone.compute_dtype,
+            settings=config.backbone.settings,
         )
     report = run_extract(
         loaded,
@@ -187,7 +193,7 @@ def train(
     learning_curve: Annotated[
         list[int] | None, Parameter(consume_multiple=True, negative=())
     ] = None,
-    settings: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    settings: Settings = None,
     max_failures: float | None = None,
     as_json: AsJson = False,
 ) -> None:
@@ -255,7 +261,7 @@ def train(
             "calibrate": calibrate,
             "decide_by": decide_by,
             "learning_curve": learning_curve,
-            **read_settings(settings or []),
+            **(read_settings(settings, of="[heads]") or {}),
         },
         run={"root": run_root},
     )
@@ -306,16 +312,22 @@ def predict(
     console.result([one._asdict() for one in predictions])
 
 
-def read_settings(texts: Sequence[str]) -> dict[str, Any]:
+def read_settings(texts: Sequence[str] | None, *, of: str) -> dict[str, Any] | None:
     """Reads `key=value`, the value as TOML has it, or a word of its own.
+
+    Args:
+      texts: What was given; None: nothing, which is returned.
+      of: Whose keys they are, for messages.
 
     Raises:
       RequestError: A text is no such pair.
 
     Example:
-      >>> read_settings(["hidden=[256, 64]", "optimizer=sgd"])
+      >>> read_settings(["hidden=[256, 64]", "optimizer=sgd"], of="[heads]")
       {'hidden': [256, 64], 'optimizer': 'sgd'}
     """
+    if texts is None:
+        return None
     settings: dict[str, Any] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -323,7 +335,7 @@ def read_settings(texts: Sequence[str]) -> dict[str, Any]:
         if not (equals and key and value.strip()):
             raise RequestError(
                 f"Asked to set {text!r}: that is no key and value. Write it as "
-                "`--set epochs=50`, with a key of [heads]."
+                f"`--set key=50`, with a key of {of}."
             )
         try:
             settings[key] = tomllib.loads(f"value = {value}")["value"]

@@ -297,6 +297,7 @@ def _request(options: PipelineConfig) -> dict[str, Any]:
         options.backbone.name,
         weights=options.backbone.weights,
         compute_dtype=options.backbone.compute_dtype,
+        settings=options.backbone.settings,
     )
     return {
         "dataset": _load_data(options),

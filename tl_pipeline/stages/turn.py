@@ -35,6 +35,7 @@ def take_turn(
         "data": options.data.source,
         "backbone": options.backbone.name,
         "weights": options.backbone.weights,
+        "settings": options.backbone.settings,
         "store": absolute(options.store.root),
     }
     folder = Path(options.run.root) / TURNS
