@@ -50,7 +50,7 @@ class FinetuneConfig(Section):
     augment_settings: Augmentation = Field(
         {},
         description="settings that differ from it: { rotation = 10.0 }; of texts "
-        "{ token_dropping = 0.3 }",
+        "{ token_dropping = 0.3 }, of recordings { time_masking = 0.1 }",
     )
     views: int = Field(
         0,

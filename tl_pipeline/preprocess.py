@@ -289,6 +289,12 @@ class AudioPreprocess:
             **plain_json(dataclasses.asdict(self)),
         }
 
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "AudioPreprocess":
+        """Makes it from the fields as `to_json` returns them."""
+        said = ("kind", "decoder", "channels")
+        return cls(**{key: field for key, field in value.items() if key not in said})
+
 
 Preprocess = (
     ImagePreprocess

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from tl_pipeline.augmentation.shares import read_share
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import ConfigError
 
 SETTING = "token_dropping"
 DROPPING = {"none": 0.0, "light": 0.1, "strong": 0.2}
-MOST = 0.9
 
 
 def make_dropping(name: str, settings: Mapping[str, Json] | None = None) -> float:
@@ -34,12 +34,7 @@ def make_dropping(name: str, settings: Mapping[str, Json] | None = None) -> floa
             f"Augmentation of texts has no setting {', '.join(given)}; it has "
             f"{SETTING}, the share of a text's tokens that a step leaves out."
         )
-    if isinstance(share, int | float) and not isinstance(share, bool):
-        if 0 <= share <= MOST:
-            return float(share)
-    raise ConfigError(
-        f"Augmentation asks for {SETTING} = {share!r}: give a number from 0 to {MOST}."
-    )
+    return read_share(SETTING, share)
 
 
 @jax.jit

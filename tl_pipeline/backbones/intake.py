@@ -88,20 +88,24 @@ def pool_recording(
 ) -> jax.Array:
     """Pools the frames [B, T, D] of windows; vectors [B, D] stay.
 
+    Unpooled frames are all those of a window, since a network that takes bins looks at
+    the silence behind a recording's end. Of waveforms, which come in several lengths,
+    those behind the end are zero.
+
     Args:
       x: An output.
-      pooling: One of `TOKEN_POOLINGS`; unpooled frames behind the end are zero.
+      pooling: One of `TOKEN_POOLINGS`.
       windows: [B, ...], NaN behind the end.
       preprocess: For how many frames become one.
     """
     if x.ndim == 2:
         return x
+    if pooling == "none" and preprocess.bins:
+        return x
     mask = find_frames(windows, x.shape[1], preprocess)
     if pooling != "none":
         return pool_tokens(x, mask, pooling)
-    # Only waveforms come in several lengths.
-    most = x.shape[1] if preprocess.bins else count_frames(preprocess.length)
-    missing = most - x.shape[1]
+    missing = count_frames(preprocess.length) - x.shape[1]
     return jnp.pad(jnp.where(mask[..., None], x, 0), ((0, 0), (0, missing), (0, 0)))
 
 

@@ -64,6 +64,48 @@ def find_frames(
     return (place < CLASS_TOKENS) | (PATCH_STRIDE * column < n)
 
 
+def flatten_windows(windows: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the windows of recordings as a batch, and how much each holds.
+
+    Args:
+      windows: [B, W, ...] float, NaN where there is nothing of the recording; of those
+        that have fewer windows than W the last ones are NaN alone.
+
+    Returns:
+      [B * W, ...], zeros in place of a window that there is not, so that a network has
+      something to compute of it; and [B, W] int32, frames or samples of each, 0 of such
+      a one.
+    """
+    first = windows if windows.ndim == 3 else windows[..., 0]
+    sizes = jnp.sum(~jnp.isnan(first), axis=2)
+    absent = (sizes == 0).reshape(*sizes.shape, *(1 for _ in windows.shape[2:]))
+    return jnp.where(absent, 0, windows).reshape(-1, *windows.shape[2:]), sizes
+
+
+def join_windows(rows: jax.Array, sizes: jax.Array, pooling: str) -> jax.Array:
+    """Joins the rows of windows into one of each recording, as extraction does.
+
+    What is pooled by `max` is the largest, what is pooled by `last` the last window's,
+    and everything else the mean, in which a window counts by its size.
+
+    Args:
+      rows: [B * W, ...] float32.
+      sizes: [B, W], from `flatten_windows`.
+      pooling: One of `TOKEN_POOLINGS`.
+
+    Returns:
+      [B, ...] float32.
+    """
+    rows = rows.reshape(*sizes.shape, *rows.shape[1:])
+    wide = sizes.reshape(*sizes.shape, *(1 for _ in rows.shape[2:]))
+    if pooling == "max":
+        return jnp.max(jnp.where(wide > 0, rows, -jnp.inf), axis=1)
+    if pooling == "last":
+        last = jnp.sum(wide > 0, axis=1, keepdims=True) - 1
+        return jnp.take_along_axis(rows, last, axis=1)[:, 0]
+    return jnp.sum(rows * (wide / jnp.sum(wide, axis=1, keepdims=True)), axis=1)
+
+
 def count_frames(
     samples, *, kernels: Sequence[int] = KERNELS, strides: Sequence[int] = STRIDES
 ):

@@ -21,6 +21,7 @@ from tl_pipeline.backbones.parameters import (
     network_states,
     split_classifier,
 )
+from tl_pipeline.backbones.recordings import flatten_windows, join_windows
 from tl_pipeline.backbones.subnetwork import (
     Traced,
     find_blocks,
@@ -29,7 +30,7 @@ from tl_pipeline.backbones.subnetwork import (
     trace_network,
 )
 from tl_pipeline.errors import BackboneError
-from tl_pipeline.preprocess import TextPreprocess
+from tl_pipeline.preprocess import ImagePreprocess
 
 # Parameters by dotted name, inputs [B, ...] -> float32 features, pooled, in order.
 Apply = Callable[[Mapping[str, jax.Array], jax.Array], list[jax.Array]]
@@ -82,7 +83,7 @@ class TrainableNetwork:
                 f"{', '.join(traced.outputs)}."
             )
         needed = find_needed(traced, self._ends(traced, features), start=cut)
-        if needed.takes_input and not self.takes_texts:
+        if needed.takes_input and not self.is_masked:
             raise BackboneError(
                 f"Asked to cut {self.architecture.name} at {cut}: {', '.join(features)}"
                 f" takes what does not pass through {cut}. Cut at an earlier output."
@@ -91,23 +92,32 @@ class TrainableNetwork:
     def prepare(self, inputs: jax.Array) -> jax.Array:
         """Returns the network's input of what the host prepared.
 
-        Of pixels from 0 to 255 [B, H, W, C] float32; token ids [B, T] are that already.
+        Of pixels from 0 to 255 [B, H, W, C] float32; token ids [B, T] are that already,
+        and windows [B, W, ...] stay, until it is known which of them there are.
         """
         preprocess = self.architecture.preprocess
+        if self.is_masked:
+            return inputs
         return find_intake(preprocess).take(inputs, preprocess, "float32")
 
     @property
-    def takes_texts(self) -> bool:
-        """Whether inputs are token ids, of which all that follows takes the lengths."""
-        return isinstance(self.architecture.preprocess, TextPreprocess)
+    def is_masked(self) -> bool:
+        """Whether all that follows an input takes of it which tokens, or frames, are.
+
+        So it is of texts and recordings.
+        """
+        return not isinstance(self.architecture.preprocess, ImagePreprocess)
 
     def make_apply(
         self, features: Sequence[str], *, cut: str | None = None, remat: bool = False
     ) -> Apply:
         """Makes the function from parameters and inputs to features.
 
-        It computes in the dtype of the parameters. Of texts behind a cut, inputs are
-        the values there [B, T, D] and the token ids [B, T].
+        It computes in the dtype of the parameters. Inputs are images [B, H, W, C],
+        token ids [B, T], or the windows of recordings [B, W, ...], NaN where there is
+        nothing of them. Behind a cut they are the values there; of texts these and the
+        token ids [B, T], of recordings of one window these and which frames, or
+        samples, of the window there are, [B, T] bool.
 
         Args:
           features: Feature names.
@@ -127,36 +137,60 @@ class TrainableNetwork:
         outputs = tuple(dict.fromkeys(feature.output for feature in wanted))
 
         preprocess = self.architecture.preprocess
-        pool = find_intake(preprocess).pool
+        intake = find_intake(preprocess)
 
         def apply(parameters: Mapping[str, jax.Array], inputs: Any) -> list[jax.Array]:
             dtype = next(iter(parameters.values())).dtype
-            ids = None
-            if not self.takes_texts:
+            value, prepared, beside = inputs, inputs, None
+            if not self.is_masked:
                 shape = len(inputs), *preprocess.input_shape
                 batch = jax.ShapeDtypeStruct(shape, dtype)
             else:
-                inputs, ids = (inputs, inputs) if cut is None else inputs
-                batch = jax.ShapeDtypeStruct(ids.shape, ids.dtype)
+                if cut is not None:
+                    value, prepared = inputs
+                beside = intake.take(prepared, preprocess, dtype.name)
+                batch = jax.ShapeDtypeStruct(beside.shape, beside.dtype)
+                value = beside if cut is None else value
             abstract = {
                 name: jax.ShapeDtypeStruct(array.shape, dtype)
                 for name, array in self.parameters.items()
             }
             traced = trace_network(self._run, abstract, batch)
             run = _run_by_blocks if remat else run_part
-            found = run(traced, parameters, inputs, ends=outputs, start=cut, beside=ids)
+            found = run(
+                traced, parameters, value, ends=outputs, start=cut, beside=beside
+            )
             values = dict(zip(outputs, found, strict=True))
             return [
-                pool(
+                intake.pool(
                     values[feature.output].astype(jnp.float32),
                     feature.pooling,
-                    inputs if ids is None else ids,
+                    prepared,
                     preprocess,
                 )
                 for feature in wanted
             ]
 
-        return apply
+        def apply_windows(
+            parameters: Mapping[str, jax.Array], inputs: Any
+        ) -> list[jax.Array]:
+            if cut is not None:
+                rows, there = inputs
+                there = there.reshape(*there.shape, *(1 for _ in shapes_of_frame))
+                windows = jnp.broadcast_to(
+                    jnp.where(there, 0.0, jnp.nan), (*there.shape[:2], *shapes_of_frame)
+                )
+                return apply(parameters, (rows, windows))
+            windows, sizes = flatten_windows(inputs)
+            return [
+                join_windows(rows, sizes, feature.pooling)
+                for rows, feature in zip(
+                    apply(parameters, windows), wanted, strict=True
+                )
+            ]
+
+        shapes_of_frame = preprocess.input_shape[1:]
+        return apply_windows if preprocess.windowed else apply
 
     def feature_shapes(self) -> dict[str, tuple[int, ...]]:
         """Returns each output's shape for one example, in order, unpooled."""

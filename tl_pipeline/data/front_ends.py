@@ -63,12 +63,22 @@ def prepare_recording(
         prepare(samples[at : at + size].astype(np.float64), preprocess)
         for at in starts[:most]
     ]
-    # Frames are all those of a window, samples those of a length from `SHARES`.
-    longest = preprocess.length if preprocess.bins else max(map(len, windows))
+    longest = max(fit_window(len(window), preprocess) for window in windows)
     out = np.full((len(windows), longest, *windows[0].shape[1:]), np.nan, np.float32)
     for row, window in zip(out, windows, strict=True):
         row[: len(window)] = window
     return out, len(starts) > most
+
+
+def fit_window(size: int, preprocess: AudioPreprocess) -> int:
+    """Returns T of the shortest window that holds so many frames, or samples.
+
+    Frames are all those of a window, samples those of a length from `SHARES`.
+    """
+    if preprocess.bins:
+        return preprocess.length
+    lengths = (int(np.ceil(share * preprocess.length)) for share in SHARES)
+    return next(n for n in lengths if n >= size)
 
 
 def audio_fingerprint(preprocess: AudioPreprocess) -> str:
@@ -167,8 +177,7 @@ def _take_waveform(samples: np.ndarray, preprocess: AudioPreprocess) -> np.ndarr
     """Returns [T] of a window, as `Wav2Vec2FeatureExtractor`, NaN behind its end."""
     if preprocess.normalize:
         samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
-    lengths = [int(np.ceil(share * preprocess.length)) for share in SHARES]
-    length = next(n for n in lengths if n >= len(samples))
+    length = fit_window(len(samples), preprocess)
     return np.pad(samples, (0, length - len(samples)), constant_values=np.nan)
 
 

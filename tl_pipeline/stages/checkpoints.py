@@ -16,7 +16,12 @@ from tl_pipeline.backbones.published import (
 from tl_pipeline.backbones.registry import make_architecture
 from tl_pipeline.digest import Json, bytes_digest
 from tl_pipeline.errors import MisfitError, WeightsError, shorten
-from tl_pipeline.preprocess import ImagePreprocess, Preprocess, TextPreprocess
+from tl_pipeline.preprocess import (
+    AudioPreprocess,
+    ImagePreprocess,
+    Preprocess,
+    TextPreprocess,
+)
 from tl_pipeline.stages.audio_checkpoints import imply_length, read_audio_preprocess
 from tl_pipeline.stages.text_checkpoints import imply_settings, read_text_preprocess
 from tl_pipeline.weights.extractor_files import FILE as EXTRACTOR
@@ -136,18 +141,19 @@ def open_checkpoint(
     }
     takes = architecture.preprocess.takes
     # A file that fine-tuning wrote has all of it itself.
-    has_beside = takes == "texts" and TOKENIZER not in loaded.metadata
-    if has_beside:
+    told = {"texts": TOKENIZER, "recordings": PREPROCESS}.get(takes)
+    has_beside = told is not None and told not in loaded.metadata
+    if has_beside and takes == "texts":
         implied |= imply_settings(architecture, tensors, rules, file.parent)
-    elif takes == "recordings":
+    elif has_beside:
         implied |= imply_length(architecture, file.parent)
     if implied:
         chosen = {**implied, **(settings or {})}
         architecture = make_architecture(architecture.name, settings=chosen)
-    if has_beside:
+    if has_beside and takes == "texts":
         preprocess = read_text_preprocess(architecture, file.parent)
         whose = _BESIDE
-    elif takes == "recordings":
+    elif has_beside:
         preprocess = read_audio_preprocess(architecture, file.parent)
         whose = _BESIDE if (file.parent / EXTRACTOR).is_file() else "the network's own"
     else:
@@ -200,6 +206,8 @@ def _find_preprocess(
     usual = architecture.preprocesses.get(layout, architecture.preprocess)
     if isinstance(usual, TextPreprocess):  # of a file of ours, which has its tokenizer
         return _own_tokenizer(tensors, usual), _say_whose(layout, published, True)
+    if isinstance(usual, AudioPreprocess):  # likewise
+        return _own_front_end(tensors, usual), _say_whose(layout, published, True)
     assert isinstance(usual, ImagePreprocess)
     if layout == OWN_LAYOUT:
         usual = _own_preprocess(tensors.metadata.get(PREPROCESS), usual)
@@ -227,6 +235,14 @@ def _own_tokenizer(tensors: Tensors, usual: TextPreprocess) -> TextPreprocess:
     """Returns how texts are prepared, by the tokenizer in a file of ours."""
     content = tensors.metadata[TOKENIZER]
     return TextPreprocess(bytes_digest(content.encode()), usual.max_length, content)
+
+
+def _own_front_end(tensors: Tensors, usual: AudioPreprocess) -> AudioPreprocess:
+    """Returns the front end that a file of ours names; windows stay as asked."""
+    found = AudioPreprocess.from_json(json.loads(tensors.metadata[PREPROCESS]))
+    return dataclasses.replace(
+        found, length=usual.length, max_windows=usual.max_windows
+    )
 
 
 def _own_preprocess(text: str | None, usual: ImagePreprocess) -> ImagePreprocess:

@@ -4,11 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from tl_pipeline.backbones.recordings import count_frames
 from tl_pipeline.data.dataset import Dataset, Item
+from tl_pipeline.data.front_ends import fit_window
 from tl_pipeline.data.tokenizing import PADDING
 from tl_pipeline.errors import DatasetError
-from tl_pipeline.preprocess import Preprocess, TextPreprocess
+from tl_pipeline.preprocess import AudioPreprocess, Preprocess, TextPreprocess
 from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
+from tl_pipeline.stages.windows import measure_windows
 
 # Decoded inputs are kept up to here, and decoded once; of more each epoch decodes
 # its own, in threads, ahead of the device.
@@ -16,6 +19,7 @@ MOST_KEPT = 2**31  # bytes
 # Batches of texts are filled up to the first of these that holds the longest one: each
 # is a compilation of the whole update, which takes longer than some padding.
 LENGTHS = (16, 32, 64, 128, 256, 512, 1024)
+_MEASURED = 32  # recordings that are decoded together, to see how long they are
 
 
 class PreparedInputs:
@@ -36,37 +40,44 @@ class PreparedInputs:
         self._content = [row.tobytes() for row in content]
         self._preprocess = preprocess
         self._workers = workers
-        size = int(np.prod(preprocess.input_shape))
-        self._keeps = size * len(set(self._content)) <= most_kept
+        self._room = most_kept
         self._kept: dict[bytes, np.ndarray] = {}
 
     def stream(self, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """Yields the inputs [B, ...] of each batch's rows [B], in order.
 
-        Of texts token ids [B, T], T the first of `LENGTHS` that holds all of them.
+        Of texts token ids [B, T], T the first of `LENGTHS` that holds all of them. Of
+        recordings their windows [B, W, ...], W a power of two; windows that one has
+        not are NaN.
 
         Raises:
           DatasetError: An example cannot be decoded any more.
         """
         taken = list(batches)
         order = [self._content[row] for rows in taken for row in rows.tolist()]
-        if self._keeps:
-            order = [c for c in dict.fromkeys(order) if c not in self._kept]
-        wanted = (Wanted(content, (self._preprocess,)) for content in order)
+        known = self._kept.keys() & set(order)
+        wanted = (Wanted(c, (self._preprocess,)) for c in order if c not in known)
         loaded = self._inputs.stream(wanted, workers=self._workers)
         for rows in taken:
             batch: list[np.ndarray] = []
             for row in rows.tolist():
                 content = self._content[row]
-                found = self._kept.get(content)
-                if found is None:
-                    found = self._check(*next(loaded))
-                    if self._keeps:
-                        self._kept[content] = found
+                if content in known:
+                    batch.append(self._kept[content])
+                    continue
+                found = self._check(*next(loaded))
+                self._keep(content, found)
                 batch.append(found)
             yield self._stack(batch)
 
+    def _keep(self, content: bytes, found: np.ndarray) -> None:
+        if content not in self._kept and found.nbytes <= self._room:
+            self._room -= found.nbytes
+            self._kept[content] = found
+
     def _stack(self, batch: Sequence[np.ndarray]) -> np.ndarray:
+        if isinstance(self._preprocess, AudioPreprocess):
+            return _stack_windows(batch)
         if not isinstance(self._preprocess, TextPreprocess):
             return np.stack(batch)
         longest = max(int((ids != PADDING).sum()) for ids in batch)
@@ -109,6 +120,45 @@ class CachedTokens:
             yield self._rows[rows, : ids.shape[1]].astype(np.float32), ids
 
 
+class CachedFrames:
+    """Frames of N recordings at a cut of the network, and which of them there are.
+
+    A recording is one window. It is decoded once, to see how long it is.
+    """
+
+    def __init__(
+        self, rows: np.ndarray, inputs: PreparedInputs, preprocess: AudioPreprocess
+    ):
+        """Takes [N, longest, D] floating, and the N recordings."""
+        self._rows = rows
+        self._inputs = inputs
+        self._preprocess = preprocess
+        self._sizes = np.zeros(len(rows), np.int64)
+
+    def stream(
+        self, batches: Iterable[np.ndarray]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yields float32 [B, T, D], and which of a window there is, [B, L] bool.
+
+        L is the window's frames, or samples.
+        """
+        taken = list(batches)
+        self._measure(np.unique(np.concatenate(taken)) if taken else np.zeros(0, int))
+        for rows in taken:
+            sizes = self._sizes[rows]
+            length = fit_window(int(sizes.max()), self._preprocess)
+            is_mel = self._preprocess.bins > 0
+            n = self._rows.shape[1] if is_mel else count_frames(length)
+            there = np.arange(length) < sizes[:, None]
+            yield self._rows[rows, :n].astype(np.float32), there
+
+    def _measure(self, rows: np.ndarray) -> None:
+        new = rows[self._sizes[rows] == 0]
+        parts = [new[at : at + _MEASURED] for at in range(0, len(new), _MEASURED)]
+        for part, windows in zip(parts, self._inputs.stream(parts), strict=True):
+            self._sizes[part] = measure_windows(windows[:, 0])
+
+
 class CachedRows:
     """Activations of N examples at a cut of the network, as the store holds them.
 
@@ -131,3 +181,14 @@ class CachedRows:
         rng = np.random.default_rng([seed, step, 1])
         n = len(self._views[0])
         return rows + n * rng.integers(0, len(self._views), len(rows))
+
+
+def _stack_windows(batch: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the windows of recordings, [W, T, ...] each, as [B, W, T, ...]."""
+    most = 1 << (max(len(windows) for windows in batch) - 1).bit_length()
+    longest = max(windows.shape[1] for windows in batch)
+    shape = (len(batch), most, longest, *batch[0].shape[2:])
+    stacked = np.full(shape, np.nan, batch[0].dtype)
+    for row, windows in zip(stacked, batch, strict=True):
+        row[: len(windows), : windows.shape[1]] = windows
+    return stacked

@@ -43,7 +43,7 @@ def preview_finetune(
     Raises:
       ConfigError: A setting is unfit, or no way asked for augments.
       NotFoundError: There is no such run, or its store is gone.
-      RequestError: The run cannot be started from, or its backbone takes texts.
+      RequestError: The run cannot be started from, or its backbone takes no images.
       BackboneError: Its backbone has nothing to train.
       DatasetError: The dataset lacks examples of the run.
     """
@@ -57,10 +57,10 @@ def preview_finetune(
     start = load_start(run)
     check_trainable(str(start.run.spec["backbone"]))
     dataset, items = load_source(start, data)
-    if find_taken(start.run.spec) != "images":
+    if (takes := find_taken(start.run.spec)) != "images":
         raise RequestError(
             f"Asked for a preview of fine-tuning {start.run.spec['backbone']}: it "
-            "takes texts, and a preview is of images. Fine-tune without one."
+            f"takes {takes}, and a preview is of images. Fine-tune without one."
         )
     preprocess = ImagePreprocess.from_json(start.run.spec["preprocess"])
     size = int(np.prod(preprocess.input_shape)) * (N_VIEWS + 1)

@@ -1,7 +1,7 @@
 """A way of fine-tuning as a problem to train: from inputs, or from rows at a cut."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import numpy as np
 from tl_pipeline.augmentation.augment import make_augment
 from tl_pipeline.augmentation.keys import make_keys
 from tl_pipeline.augmentation.recipe import Recipe, make_recipe
+from tl_pipeline.augmentation.recordings import make_masking, mask_windows
 from tl_pipeline.augmentation.tokens import drop_tokens, make_dropping
 from tl_pipeline.backbones.features import feature_shape, resolve_features
 from tl_pipeline.backbones.parameters import random_parameters
@@ -27,8 +28,16 @@ from tl_pipeline.finetuning.partition import (
 )
 from tl_pipeline.finetuning.training import Augment, Examples, Problem
 from tl_pipeline.heads.affine import flatten_head
+from tl_pipeline.preprocess import (
+    AudioPreprocess,
+    ImagePreprocess,
+    Preprocess,
+    TextPreprocess,
+)
 from tl_pipeline.stages.cached_views import CachedViews
 from tl_pipeline.stages.finetune_inputs import (
+    MOST_KEPT,
+    CachedFrames,
     CachedRows,
     CachedTokens,
     PreparedInputs,
@@ -40,6 +49,8 @@ from tl_pipeline.tasks import LOSSES
 
 SCRATCH = "scratch"
 SPLIT = "split"
+# A key for each example, inputs as the feed gives them, targets -> views, targets.
+_View = Callable[[Any, Any, np.ndarray], tuple[Any, Any]]
 # Of a network that knows nothing, every block of which has all to learn.
 SCRATCH_RATE = 1e-3
 
@@ -81,8 +92,8 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
             f"Asked for label_smoothing = {config.label_smoothing:g} on numbers: only "
             "classes and labels are smoothed. Leave it out."
         )
-    if network.takes_texts:
-        _check_texts(config)
+    if network.is_masked:
+        _check_masked(network, config)
     features = tuple(split_name(start.head.feature))
     blocks = network.blocks(features)
     if way == SCRATCH:
@@ -122,13 +133,26 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
     return Plan(config, features, partition, cut, views)
 
 
-def _check_texts(config: FinetuneConfig) -> None:
-    """Raises where texts are asked for what pictures alone have."""
-    make_dropping(config.augment, config.augment_settings)
+def _check_masked(network: TrainableNetwork, config: FinetuneConfig) -> None:
+    """Raises where texts or recordings are asked for what they do not have."""
+    preprocess = network.architecture.preprocess
+    if isinstance(preprocess, AudioPreprocess):
+        make_masking(config.augment, config.augment_settings)
+    else:
+        make_dropping(config.augment, config.augment_settings)
     if config.views:
         raise RequestError(
-            f"Asked to fine-tune on {config.views} views: the backbone takes texts, "
-            "and views are of images alone. Leave them out."
+            f"Asked to fine-tune on {config.views} views: the backbone takes "
+            f"{preprocess.takes}, and views are of images alone. Leave them out."
+        )
+    if not isinstance(preprocess, AudioPreprocess) or config.ways != (SPLIT,):
+        return
+    if preprocess.max_windows != 1:
+        raise RequestError(
+            f"Asked to fine-tune {network.architecture.name} split: rows at a cut are "
+            "of recordings of one window, and it takes all of them. Extract with "
+            "max_windows = 1, train, and fine-tune from that run, or fine-tune "
+            "end-to-end."
         )
 
 
@@ -184,16 +208,23 @@ def make_problem(
     }
     trained = {name: x for name, x in arrays.items() if name in plan.partition.depths}
     frozen = {n: x for n, x in arrays.items() if n in needed and n not in trained}
+    preprocess = network.architecture.preprocess
+    # Behind a cut a recording is only measured.
+    is_measured = plan.cut is not None and isinstance(preprocess, AudioPreprocess)
     inputs = PreparedInputs(
-        dataset, items, data.content, network.architecture.preprocess, workers=workers
+        dataset,
+        items,
+        data.content,
+        preprocess,
+        workers=workers,
+        most_kept=0 if is_measured else MOST_KEPT,
     )
     feed: Any = inputs
     if plan.cut is None:
         prepare, augment = network.prepare, _make_augment(plan, start, network)
     else:
         rows = _read_cut(plan.cut, start)
-        texts = network.takes_texts
-        feed = CachedTokens(rows, inputs) if texts else CachedRows(rows)
+        feed = _feed_cut(rows, inputs, preprocess)
         prepare, augment = _keep_rows, None
     viewed = None if plan.views is None else _read_train(plan, start)
 
@@ -234,6 +265,15 @@ def begin_parameters(plan: Plan, network: TrainableNetwork) -> dict[str, np.ndar
     return random_parameters(sizes, seed=plan.config.seed)
 
 
+def _feed_cut(rows: np.ndarray, inputs: PreparedInputs, preprocess: Preprocess) -> Any:
+    """Returns what streams rows at a cut, with what of their examples is needed."""
+    if isinstance(preprocess, AudioPreprocess):
+        return CachedFrames(rows, inputs, preprocess)
+    if isinstance(preprocess, TextPreprocess):
+        return CachedTokens(rows, inputs)
+    return CachedRows(rows)
+
+
 def _read_cut(cut: str, start: Start) -> np.ndarray:
     rows = start.store.read(cut, snapshot=start.examples)
     place = {id: i for i, id in enumerate(rows.ids)}
@@ -268,31 +308,45 @@ def _take_head(start: Start) -> dict[str, np.ndarray]:
 def _make_augment(
     plan: Plan, start: Start, network: TrainableNetwork
 ) -> Augment | None:
-    """Makes the function that augments a batch of pictures or texts, integers."""
+    """Makes the function that augments a batch as the feed gives it."""
     config = plan.config
     content = start.data.content[start.data.split("train").rows]
-    if network.takes_texts:
-        share = jnp.float32(make_dropping(config.augment, config.augment_settings))
-
-        def drop(
-            rows: np.ndarray, step: int, ids: Any, targets: np.ndarray
-        ) -> tuple[Any, Any]:
-            keys = make_keys(config.seed, content[rows], step)
-            return drop_tokens(keys, ids, share), targets
-
-        return drop if share else None
-    recipe = make_recipe(config.augment, config.augment_settings)
-    if recipe == Recipe():
+    view = _make_view(network.architecture.preprocess, config)
+    if view is None:
         return None
-    augment, preprocess = make_augment(recipe), network.architecture.image_preprocess
 
     def draw(
-        rows: np.ndarray, step: int, images: Any, targets: np.ndarray
+        rows: np.ndarray, step: int, inputs: Any, targets: np.ndarray
     ) -> tuple[Any, Any]:
-        keys = make_keys(config.seed, content[rows], step)
-        return augment_pictures(augment, keys, images, jnp.asarray(targets), preprocess)
+        return view(make_keys(config.seed, content[rows], step), inputs, targets)
 
     return draw
+
+
+def _make_view(preprocess: Preprocess, config: FinetuneConfig) -> _View | None:
+    """Makes what turns inputs into other views; None: they stay as they are."""
+    name, settings = config.augment, config.augment_settings
+    if isinstance(preprocess, TextPreprocess):
+        share = make_dropping(name, settings)
+        if not share:
+            return None
+        return lambda keys, ids, targets: (drop_tokens(keys, ids, share), targets)
+    if isinstance(preprocess, AudioPreprocess):
+        masking = make_masking(name, settings)
+        if not any(masking):
+            return None
+        return lambda keys, windows, targets: (
+            mask_windows(keys, windows, masking),
+            targets,
+        )
+    assert isinstance(preprocess, ImagePreprocess)
+    recipe = make_recipe(name, settings)
+    if recipe == Recipe():
+        return None
+    augment = make_augment(recipe)
+    return lambda keys, images, targets: augment_pictures(
+        augment, keys, images, jnp.asarray(targets), preprocess
+    )
 
 
 def _keep_rows(rows: Any) -> Any:
