@@ -63,8 +63,7 @@ def test_any_key_of_heads_may_be_set(
 ):
     argv = ("train", "--store", extracted["store"], "--run-root", tmp_path / "runs")
     few = ("--heads", "mlp", "--n-seeds", "1", "--set", "epochs=2")
-    for text in ("hidden=[4, 3]", "dropout=[0.5]", "optimizer=sgd"):
-        few += ("--set", text)
+    few += ("--set", "hidden=[4, 3]", "dropout=[0.5]", "optimizer=sgd")
     trained = ask(*argv, *few, "--set", "weight_decay=[0.0]")
     assert trained["heads_trained"] == 1
     settings = trained["chosen"]["settings"]

@@ -92,7 +92,7 @@ def check(
     Args:
       name: A name from `backbone ls`, or package.module:factory.
       weights: A file, pretrained, hf:OWNER/NAME, or random:SEED.
-      settings: A setting of the backbone, such as max_length=64; again for each.
+      settings: Settings of the backbone, such as max_length=64.
       data: Labeled images: top-1 and top-5 of ImageNet's classifier where folders have
         its WordNet ids, numbers or names, and what bfloat16 and float16 cost a head.
       workers: Decoding threads; default: one a core.

@@ -76,7 +76,7 @@ def plan(
       val_size: Share of validation, where the data has no split.
       test_size: Share of test, likewise.
       compute_dtype: float32 or bfloat16.
-      settings: A setting of the backbone, such as max_length=64; again for each.
+      settings: Settings of the backbone, such as max_length=64.
       retry_failed: Try again what failed to decode before.
       workers: Decoding threads; default: one a core.
     """

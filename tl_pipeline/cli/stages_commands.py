@@ -12,7 +12,9 @@ from tl_pipeline.config import PipelineConfig, make_config
 from tl_pipeline.errors import RequestError
 
 Names = Annotated[list[str] | None, Parameter(consume_multiple=True, negative=())]
-Settings = Annotated[list[str] | None, Parameter(name="--set", negative=())]
+Settings = Annotated[
+    list[str] | None, Parameter(name="--set", consume_multiple=True, negative=())
+]
 
 
 def extract(
@@ -76,8 +78,7 @@ def extract(
       val_size: Share of validation, where the data has no split.
       test_size: Share of test, likewise.
       compute_dtype: float32 or bfloat16.
-      settings: A setting of the backbone, such as max_length=64 or max_windows=1;
-        again for each.
+      settings: Settings of the backbone, such as max_length=64 or max_windows=1.
       retry_failed: Try again what failed to decode before.
       workers: Decoding threads; default: one a core.
       wait: Wait for another process that writes the store, or fail.

@@ -118,14 +118,12 @@ def count_frames(n: int) -> int:
 
 
 def run_whisper(model) -> dict[str, np.ndarray]:
-    """Returns the outputs, zeros where frames hold nothing of the recording."""
+    """Returns the outputs, frames of the silence behind a recording among them."""
     extract = whisper_extractor(feature_size=80, chunk_length=1)
     batch = np.stack([extract(draw_recording(n)).T for n in LENGTHS])
     encoder = model.encoder if hasattr(model, "encoder") else model.model.encoder
     found = encoder(torch.from_numpy(batch), output_hidden_states=True)
-    there = [min(100, -(-(n + 200) // 160)) for n in LENGTHS]
-    mask = np.arange(50)[None] < (np.array(there)[:, None] + 1) // 2
-    return name_layers(found.hidden_states, found.last_hidden_state, mask)
+    return name_layers(found.hidden_states, found.last_hidden_state)
 
 
 def run_wav2vec2(model) -> dict[str, np.ndarray]:
@@ -142,27 +140,23 @@ def run_wav2vec2(model) -> dict[str, np.ndarray]:
             ]
         )
     layers = [torch.stack(one) for one in zip(*rows, strict=True)]
-    return name_layers(layers, layers[-1], np.ones((len(LENGTHS), longest), bool))
+    return name_layers(layers, layers[-1])
 
 
 def run_ast(model) -> dict[str, np.ndarray]:
-    """Returns the outputs, zeros where patches hold nothing of the recording."""
+    """Returns the outputs, patches of the silence behind a recording among them."""
     extract = ast_extractor(max_length=64)
     batch = np.stack([extract(draw_recording(n)) for n in LENGTHS])
     x = torch.from_numpy(batch.astype(np.float32))
     found = model.base_model(x, output_hidden_states=True)
-    mask = np.ones((len(LENGTHS), 2 + 12 * 5), bool)
-    for row, n in zip(mask, LENGTHS, strict=True):
-        frames = min(64, 1 + (n - 400) // 160)
-        row[2:] = np.tile(10 * np.arange(5) < frames, 12)
-    layers = name_layers(found.hidden_states, found.last_hidden_state, mask)
+    layers = name_layers(found.hidden_states, found.last_hidden_state)
     return layers | {"pooler": found.pooler_output.numpy()}
 
 
-def name_layers(layers, last, mask) -> dict[str, np.ndarray]:
+def name_layers(layers, last) -> dict[str, np.ndarray]:
     """Returns layers by our names, the last one after the last norm."""
     layers = [*layers[:-1], last]
-    return {f"layer{i}": x.numpy() * mask[..., None] for i, x in enumerate(layers)}
+    return {f"layer{i}": x.numpy() for i, x in enumerate(layers)}
 
 
 def run_case(row, model, run, *, small, rename=lambda name: name) -> dict:
