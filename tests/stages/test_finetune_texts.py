@@ -15,7 +15,7 @@ from tl_pipeline.backbones import bert, registry
 from tl_pipeline.data.dataset import Dataset
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.data.tokenizing import PADDING
-from tl_pipeline.errors import ConfigError, RequestError
+from tl_pipeline.errors import ConfigError, DatasetError, RequestError
 from tl_pipeline.preprocess import TextPreprocess
 from tl_pipeline.runs.run import load_run
 from tl_pipeline.stages.backbones import load_backbone, load_trainable
@@ -23,6 +23,7 @@ from tl_pipeline.stages.extract import extract, items_by_content
 from tl_pipeline.stages.finetune import finetune
 from tl_pipeline.stages.finetune_inputs import CachedTokens, PreparedInputs
 from tl_pipeline.stages.finetune_preview import preview_finetune
+from tl_pipeline.stages.originals import Recorded, find_recorded, load_again
 from tl_pipeline.stages.predict import predict
 from tl_pipeline.stages.train import train
 from tl_pipeline.store.store import open_store
@@ -38,6 +39,8 @@ QUICK = {
     "from_scratch_head": True,
 }
 FEATURES = ("layer2:mean", "layer1:mean")
+# None is called by convention: whatever lists the table again has to know them.
+COLUMNS = {"id": "key", "text": "body", "target": "kind"}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -62,7 +65,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "orders.csv"
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(["id", "text", "label"])
+        writer.writerow(COLUMNS.values())
         for i, (a, b) in enumerate(itertools.permutations(WORDS, 2)):
             rest = " and more" * (i % 4)
             writer.writerow([f"r{i:03}", f"{a} before {b}{rest}", i % 4 > 1])
@@ -73,7 +76,7 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(table: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     root = tmp_path_factory.mktemp("run")
     extracted = extract(
-        load_dataset(table),
+        load_dataset(table, columns=COLUMNS),
         tiny(),
         features=FEATURES,
         store_root=root / "stores",
@@ -97,7 +100,8 @@ def test_each_way_ends_in_a_run_that_takes_new_texts(tuned, table: Path) -> None
         losses = [e["val_loss"] for e in one.metrics["finetune"]["epochs"]]
         assert min(losses) < losses[0], "nothing was learned"
         # The tokenizer is in the file of weights: no folder is needed beside it.
-        predicted = {found.id: found for found in predict(one.path, table)}
+        by_key = predict(one.path, table, columns={"text": "body", "id": "key"})
+        predicted = {found.id: found for found in by_key}
         for id, label in zip(*read_test(one), strict=True):
             assert predicted[id].label == label
 
@@ -110,6 +114,31 @@ def read_test(run: Any) -> tuple[list[str], list[str]]:
     outputs = np.asarray(found.outputs)[test]
     said = outputs[:, 0] > 0 if outputs.shape[1] == 1 else outputs.argmax(axis=1)
     return [found.ids[i] for i in test], [classes[int(i)] for i in said]
+
+
+def test_tables_are_listed_again_by_the_columns_that_the_run_knows(
+    tuned, table: Path, tmp_path: Path
+) -> None:
+    one = load_run(tuned.rows[1]["run"])
+    recorded = find_recorded(Path(str(one.provenance["store"])), "orders")
+    assert recorded == Recorded(str(table), COLUMNS)
+    again = load_again(recorded.source, recorded)
+    assert again.items == load_dataset(table, columns=COLUMNS).items
+    # New texts have no class, and their own way of being told apart.
+    new = tmp_path / "new.csv"
+    new.write_text("body,when\ncat before dog,Monday\nant before elk,Friday\n")
+    assert [found.label in ("True", "False") for found in predict(one.path, new)] == [
+        True,
+        True,
+    ]
+    new.write_text("said\ncat before dog\n")
+    with pytest.raises(DatasetError, match="'body'"):
+        predict(one.path, new)
+    assert len(predict(one.path, new, columns={"text": "said"})) == 1
+    # Of a folder of files nothing is looked for.
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("cat before dog")
+    assert len(predict(one.path, tmp_path / "texts")) == 1
 
 
 def test_what_is_frozen_stays_and_what_is_not_moves(tuned) -> None:
@@ -199,7 +228,7 @@ def test_cached_tokens_come_with_the_texts_they_are_of(table: Path) -> None:
 def prepared(table: Path) -> tuple[Dataset, dict[bytes, list], TextPreprocess]:
     from tl_pipeline.data.contents import digest_items
 
-    dataset = load_dataset(table)
+    dataset = load_dataset(table, columns=COLUMNS)
     items = items_by_content(digest_items(dataset, None))
     preprocess = tiny().preprocess
     assert isinstance(preprocess, TextPreprocess)

@@ -290,6 +290,9 @@ def predict(
     *,
     backbone: str | None = None,
     weights: str | None = None,
+    path_column: str | None = None,
+    text_column: str | None = None,
+    id_column: str | None = None,
     workers: int | None = None,
     as_json: AsJson = False,
 ) -> None:
@@ -300,13 +303,22 @@ def predict(
       source: A folder, a table, arrays, or one file.
       backbone: Must be the run's, which is the default.
       weights: Where the backbone's weights are now; must be the run's.
+      path_column: A table's column of files; default: that of the run's dataset.
+      text_column: Likewise of texts.
+      id_column: Likewise of ids; default: id, else the path.
       workers: Decoding threads; default: one a core.
     """
     from tl_pipeline.stages.predict import predict as run_predict
 
     console = Console(as_json=as_json)
+    columns = {"path": path_column, "text": text_column, "id": id_column}
     predictions = run_predict(
-        run, source, backbone=backbone, weights=weights, workers=workers
+        run,
+        source,
+        backbone=backbone,
+        weights=weights,
+        columns={role: name for role, name in columns.items() if name is not None},
+        workers=workers,
     )
     for one in predictions:
         console.say(f"{one.id}  {one.describe()}")

@@ -66,6 +66,8 @@ class Dataset:
       reader: Returns the bytes of an item, or raises `OSError`; it can be pickled.
       stamps: Stamps by `Item.file`, where a listing told them; files have their own.
       readers: Threads that best read it for digests; None for one a core.
+      roles: The column, or array, of each role that has one of another than the
+        conventional name.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Dataset:
         default_factory=dict, repr=False, compare=False
     )
     readers: int | None = None
+    roles: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)

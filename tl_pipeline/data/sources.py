@@ -101,7 +101,18 @@ def load_dataset(
     name = dataset.name if name is None else name
     _check_name(name, source=text)
     notes = (*dataset.notes, *exclusion.notes(sample))
-    return dataclasses.replace(dataset, name=name, notes=notes)
+    return dataclasses.replace(
+        dataset, name=name, notes=notes, roles=dict(columns or {})
+    )
+
+
+def has_same_columns(source: str | Path, other: str | Path) -> bool:
+    """Tells whether columns of one source can be those of another, by their suffixes.
+
+    So it is of two tables, and of two files of arrays.
+    """
+    suffixes = [os.path.splitext(os.fspath(one))[1].lower() for one in (source, other)]
+    return any(all(s in kind for s in suffixes) for kind in (TABLES, ARRAYS))
 
 
 def is_tabular(source: str | Path) -> bool:

@@ -18,7 +18,7 @@ from tl_pipeline.examples import SPLITS
 from tl_pipeline.places import Place
 from tl_pipeline.preprocess import find_taken
 from tl_pipeline.stages.guesses import match_guesses, sort_names
-from tl_pipeline.stages.originals import Originals, recorded_source
+from tl_pipeline.stages.originals import Originals, find_recorded
 from tl_pipeline.stages.picture import METHOD_NAMES
 from tl_pipeline.stages.vectors import choose_feature, load_vectors
 from tl_pipeline.store.store import open_store
@@ -91,8 +91,8 @@ class Exploration:
         self._lock = threading.Lock()
         row_of = {id: row for row, id in enumerate(examples.ids)}
         self._rows = [row_of[id] for id in rows.ids]
-        source = data or recorded_source(opened.path, examples.dataset)
-        self._originals = Originals(examples, source)
+        recorded = find_recorded(opened.path, examples.dataset)
+        self._originals = Originals(examples, data, recorded)
         places, axes = _place(rows.features, method, seed)
         guesses = match_guesses(run, rows) if run is not None else None
         said = [guess and guess.label for guess in guesses or ()]

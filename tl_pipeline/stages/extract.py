@@ -158,7 +158,9 @@ def extract(
         for target in targets:
             rows = target.computed + (views_computed if target is main else 0)
             if rows:
-                target.record_extraction(rows, seconds, _locate(dataset))
+                target.record_extraction(
+                    rows, seconds, source=_locate(dataset), roles=dataset.roles
+                )
     failures = list_failures(main, contents, items)
     n_failed = sum(1 for failure in failures if failure["content"])
     reused = len(items) - main.computed - n_failed

@@ -9,7 +9,6 @@ from tl_pipeline.arrays import array_digest
 from tl_pipeline.backbones.trainable import TrainableNetwork
 from tl_pipeline.data.contents import digest_items
 from tl_pipeline.data.dataset import Dataset, Item
-from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.errors import DatasetError, RequestError, SpecMismatchError
 from tl_pipeline.examples import Examples
 from tl_pipeline.finetuning.head import Units
@@ -21,7 +20,7 @@ from tl_pipeline.stages.backbones import load_trainable
 from tl_pipeline.stages.extract import items_by_content
 from tl_pipeline.stages.labeled import Labeled, check_trainable, load_frame
 from tl_pipeline.stages.labels import Columns, make_labels
-from tl_pipeline.store.history import read_history
+from tl_pipeline.stages.originals import find_recorded, load_again
 from tl_pipeline.store.store import FeatureStore, open_store
 
 
@@ -125,22 +124,19 @@ def load_source(
     Raises:
       DatasetError: It lacks some of them.
     """
-    if source is None:
-        records = [
-            record
-            for record in read_history(start.store.path)
-            if record.get("source") and record.get("dataset") == start.examples.dataset
-        ]
-        if not records:
-            raise RequestError(
-                f"Asked to fine-tune from run {start.run.path}: its store does not "
-                "know where its examples were. Give the dataset with --data."
-            )
-        source = str(records[-1]["source"])
+    name = start.examples.dataset
+    recorded = find_recorded(start.store.path, name)
     if isinstance(source, Dataset):
         dataset = source
+    elif source is not None:
+        dataset = load_again(source, recorded, name=name)
+    elif recorded is not None:
+        dataset = load_again(recorded.source, recorded, name=name)
     else:
-        dataset = load_dataset(source, name=start.examples.dataset)
+        raise RequestError(
+            f"Asked to fine-tune from run {start.run.path}: its store does not know "
+            "where its examples were. Give the dataset with --data."
+        )
     items = items_by_content(digest_items(dataset, None))
     missing = [
         id

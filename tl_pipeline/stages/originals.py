@@ -6,10 +6,13 @@ the listing of the dataset says. Bytes of another digest are not the example.
 
 import hashlib
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from tl_pipeline.data.dataset import Dataset, Item
-from tl_pipeline.data.sources import load_dataset
+from tl_pipeline.data.roles import TABLE_NAMES
+from tl_pipeline.data.sources import has_same_columns, load_dataset
 from tl_pipeline.errors import NotFoundError, TlPipelineError
 from tl_pipeline.examples import Examples
 from tl_pipeline.places import Place, is_url
@@ -18,18 +21,52 @@ from tl_pipeline.store.history import read_history
 _HOW = "say where the dataset is with --data"
 
 
-def recorded_source(store: Place, dataset: str) -> str | None:
-    """Returns where a dataset was when rows of it were last computed, if on record.
+class Recorded(NamedTuple):
+    """Where a dataset was when rows of it were last computed.
+
+    Attributes:
+      source: As `load_dataset` takes it.
+      columns: Likewise.
+    """
+
+    source: str
+    columns: Mapping[str, str]
+
+
+def find_recorded(store: Place, dataset: str) -> Recorded | None:
+    """Returns where a dataset was, if it is on record.
 
     Args:
       store: The store's folder.
       dataset: The dataset's name.
     """
     for record in reversed(read_history(store)):
-        source = record.get("source")
+        source, columns = record.get("source"), record.get("columns")
         if record.get("dataset") == dataset and isinstance(source, str):
-            return source
+            named = columns if isinstance(columns, Mapping) else {}
+            return Recorded(source, {role: str(name) for role, name in named.items()})
     return None
+
+
+def load_again(
+    source: str | Path,
+    recorded: Recorded | None,
+    *,
+    name: str | None = None,
+    roles: Sequence[str] = tuple(TABLE_NAMES),
+) -> Dataset:
+    """Loads a dataset from where it is now, by the columns that it had.
+
+    Args:
+      source: Where it is.
+      recorded: Where it was; None where nobody knows.
+      name: What it is called; by default by its source.
+      roles: Those whose columns are looked for.
+    """
+    columns = {}
+    if recorded is not None and has_same_columns(source, recorded.source):
+        columns = {role: c for role, c in recorded.columns.items() if role in roles}
+    return load_dataset(source, name=name, columns=columns)
 
 
 class Originals:
@@ -38,10 +75,16 @@ class Originals:
     The dataset is listed when the first one is asked for. Safe to use by threads.
     """
 
-    def __init__(self, examples: Examples, source: str | Path | None):
-        """Takes the snapshot, and a folder or built-in; None where nobody knows."""
+    def __init__(
+        self,
+        examples: Examples,
+        source: str | Path | None,
+        recorded: Recorded | None = None,
+    ):
+        """Takes the snapshot, where its files are now, and where they were."""
         self._examples = examples
-        self._source = source
+        self._recorded = recorded
+        self._source = source or (recorded.source if recorded else None)
         self._lock = threading.Lock()
         self._listed: tuple[Dataset, dict[str, Item]] | None = None
 
@@ -76,7 +119,7 @@ class Originals:
         with self._lock:
             if self._listed is None:
                 try:
-                    dataset = load_dataset(self._source)
+                    dataset = load_again(self._source, self._recorded)
                 except (TlPipelineError, OSError) as error:
                     raise NotFoundError(
                         f"{self._source} holds this dataset no more; {_HOW} now."

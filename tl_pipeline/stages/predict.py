@@ -1,5 +1,6 @@
 """Predict: new examples through the run's own backbone and head, and no other."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -9,15 +10,16 @@ import numpy as np
 from tl_pipeline.data.contents import digest_items
 from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.data.sources import is_tabular, load_dataset
-from tl_pipeline.errors import RequestError
+from tl_pipeline.errors import RequestError, TlPipelineError
 from tl_pipeline.heads.head import Head
-from tl_pipeline.places import is_url
+from tl_pipeline.places import find_place, is_url
 from tl_pipeline.runs.run import Run, load_run
 from tl_pipeline.spec import FeatureSpec, is_declared
 from tl_pipeline.stages.backbones import Backbone, load_backbone
 from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
 from tl_pipeline.stages.joined import join_computed, split_name
 from tl_pipeline.stages.lanes import Batches
+from tl_pipeline.stages.originals import Recorded, find_recorded, load_again
 from tl_pipeline.stages.targets import make_spec
 
 
@@ -57,6 +59,7 @@ def predict(
     *,
     backbone: str | None = None,
     weights: str | None = None,
+    columns: Mapping[str, str] | None = None,
     workers: int | None = None,
 ) -> list[Prediction]:
     """Predicts the classes of examples that need no label.
@@ -69,6 +72,8 @@ def predict(
       source: A dataset, as `load_dataset` takes it; or one image file.
       backbone: The backbone's name; by default the run's.
       weights: Its weights; by default from where the run had them.
+      columns: As `load_dataset` takes them; by default those of `path` and `text` that
+        the run's dataset had.
       workers: Decoding threads; by default one a core.
 
     Returns:
@@ -83,7 +88,7 @@ def predict(
     loaded = load_run(Path(run))
     network = load_network(loaded, backbone, weights)
     head = Head.from_arrays(loaded.head, loaded.head_arrays())
-    dataset = _load_unlabeled(source)
+    dataset = _load_unlabeled(source, loaded, columns)
     contents = digest_items(dataset, None, workers=workers)
     rows = [row.tobytes() for row in contents.content]
     items = {}
@@ -123,12 +128,24 @@ def predict(
     return sorted(predictions + failed)
 
 
-def _load_unlabeled(source: str | Path) -> Dataset:
+def _load_unlabeled(
+    source: str | Path, run: Run, columns: Mapping[str, str] | None
+) -> Dataset:
     path = Path(source)
+    if columns:
+        return load_dataset(source, columns=columns)
     if is_url(str(source)) or not path.is_file() or is_tabular(path):
-        return load_dataset(source)
+        return load_again(source, _find_columns(run), roles=("path", "text"))
     item = Item(id=path.name, file=str(path.absolute()))
     return Dataset(name=path.name, source=str(source), items=(item,))
+
+
+def _find_columns(run: Run) -> Recorded | None:
+    place, name = str(run.provenance["store"]), str(run.provenance["dataset"])
+    # The store may be gone since, or out of reach: the run does not need it.
+    with contextlib.suppress(TlPipelineError, OSError):
+        return find_recorded(find_place(place), name)
+    return None
 
 
 def load_network(

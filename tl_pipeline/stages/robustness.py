@@ -14,7 +14,6 @@ from tl_pipeline.data.corruptions import (
     check_corruption,
     corrupt,
 )
-from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.digest import Json
 from tl_pipeline.errors import (
     ConfigError,
@@ -35,7 +34,7 @@ from tl_pipeline.stages.backbones import require_images
 from tl_pipeline.stages.inputs import InputFailure, Inputs, Wanted
 from tl_pipeline.stages.joined import join_computed, split_name
 from tl_pipeline.stages.lanes import Batches
-from tl_pipeline.stages.originals import recorded_source
+from tl_pipeline.stages.originals import find_recorded, load_again
 from tl_pipeline.stages.predict import load_network
 from tl_pipeline.stages.run_page import show_measured
 
@@ -139,13 +138,14 @@ def measure_robustness(
 def _find_inputs(run: Run, rows: Sequence[int], data: str | Path | None) -> Inputs:
     """Finds the test examples in the run's dataset, by id; bytes are checked later."""
     name = str(run.provenance["dataset"])
-    source = data or recorded_source(find_place(run.provenance["store"]), name)
+    recorded = find_recorded(find_place(run.provenance["store"]), name)
+    source = data or (recorded.source if recorded else None)
     if source is None:
         raise NotFoundError(
             f"Asked for the robustness of run {run.path}: it is not on record where "
             f"its dataset {name} lies. Say where it is with --data."
         )
-    dataset = load_dataset(source)
+    dataset = load_again(source, recorded)
     predictions = run.predictions()
     listed = {item.id: item for item in dataset.items}
     items: dict[bytes, list] = {}

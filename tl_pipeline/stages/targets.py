@@ -130,12 +130,15 @@ class Target:
         """Merges the small shards of many extractions."""
         self.merged = self.store.merge()
 
-    def record_extraction(self, rows: int, seconds: float, source: str) -> None:
+    def record_extraction(
+        self, rows: int, seconds: float, *, source: str, roles: Mapping[str, str]
+    ) -> None:
         """Keeps in the store's history how fast rows were computed, and of what."""
         self.store.record_extraction(
             {
                 "dataset": self.examples.dataset,
                 "source": source,
+                "columns": dict(roles),
                 "snapshot": self.examples.digest,
                 "examples": len(self.examples),
                 "rows_computed": rows,
