@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tl_pipeline.backbones import registry, spectrogram, wav2vec2, whisper
+from tl_pipeline.config import make_config
 from tl_pipeline.data.contents import digest_items
 from tl_pipeline.data.sources import load_dataset
 from tl_pipeline.errors import ConfigError, RequestError
@@ -21,6 +22,7 @@ from tl_pipeline.stages.extract import extract, items_by_content
 from tl_pipeline.stages.finetune import finetune
 from tl_pipeline.stages.finetune_inputs import CachedFrames, PreparedInputs
 from tl_pipeline.stages.finetune_preview import preview_finetune
+from tl_pipeline.stages.pipeline import run_local
 from tl_pipeline.stages.predict import predict
 from tl_pipeline.stages.train import train
 from tl_pipeline.store.store import open_store
@@ -294,3 +296,24 @@ def test_what_recordings_do_not_have_is_refused(
 def test_a_preview_is_of_images(whole_run: str) -> None:
     with pytest.raises(RequestError, match="takes recordings"):
         preview_finetune(whole_run)
+
+
+def test_a_pipeline_is_told_before_it_runs(sounds: Path, tmp_path: Path) -> None:
+    config: dict[str, Any] = {
+        "data": {"source": str(sounds)},
+        "backbone": {
+            "name": "whisper_row",
+            "weights": "random:0",
+            "features": ["layer2:mean"],
+        },
+        "store": {"root": str(tmp_path / "stores")},
+        "run": {"root": str(tmp_path / "runs")},
+        "finetune": {"enabled": True, "ways": ["split"], "unfreeze": ["layer2"]},
+    }
+    with pytest.raises(RequestError, match="max_windows = 1"):
+        run_local(make_config(config, where="of a test"))
+    assert not (tmp_path / "stores").exists()
+    config["backbone"]["settings"] = {"max_windows": 1}
+    config["finetune"]["augment_settings"] = {"token_dropping": 0.1}
+    with pytest.raises(ConfigError, match="no setting token_dropping"):
+        run_local(make_config(config, where="of a test"))

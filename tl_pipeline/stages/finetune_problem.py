@@ -35,6 +35,7 @@ from tl_pipeline.preprocess import (
     TextPreprocess,
 )
 from tl_pipeline.stages.cached_views import CachedViews
+from tl_pipeline.stages.finetune_check import check_inputs
 from tl_pipeline.stages.finetune_inputs import (
     MOST_KEPT,
     CachedFrames,
@@ -92,8 +93,7 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
             f"Asked for label_smoothing = {config.label_smoothing:g} on numbers: only "
             "classes and labels are smoothed. Leave it out."
         )
-    if network.is_masked:
-        _check_masked(network, config)
+    check_inputs(network.architecture.preprocess, config)
     features = tuple(split_name(start.head.feature))
     blocks = network.blocks(features)
     if way == SCRATCH:
@@ -131,29 +131,6 @@ def plan_way(start: Start, network: TrainableNetwork, config: FinetuneConfig) ->
             nothing = {"augment": "none", "augment_settings": {}}
             config = config.model_copy(update=nothing)
     return Plan(config, features, partition, cut, views)
-
-
-def _check_masked(network: TrainableNetwork, config: FinetuneConfig) -> None:
-    """Raises where texts or recordings are asked for what they do not have."""
-    preprocess = network.architecture.preprocess
-    if isinstance(preprocess, AudioPreprocess):
-        make_masking(config.augment, config.augment_settings)
-    else:
-        make_dropping(config.augment, config.augment_settings)
-    if config.views:
-        raise RequestError(
-            f"Asked to fine-tune on {config.views} views: the backbone takes "
-            f"{preprocess.takes}, and views are of images alone. Leave them out."
-        )
-    if not isinstance(preprocess, AudioPreprocess) or config.ways != (SPLIT,):
-        return
-    if preprocess.max_windows != 1:
-        raise RequestError(
-            f"Asked to fine-tune {network.architecture.name} split: rows at a cut are "
-            "of recordings of one window, and it takes all of them. Extract with "
-            "max_windows = 1, train, and fine-tune from that run, or fine-tune "
-            "end-to-end."
-        )
 
 
 def _check_opening(partition: Partition, config: FinetuneConfig) -> None:
