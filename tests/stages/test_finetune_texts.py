@@ -132,7 +132,7 @@ def test_tables_are_listed_again_by_the_columns_that_the_run_knows(
         True,
     ]
     new.write_text("said\ncat before dog\n")
-    with pytest.raises(DatasetError, match="'body'"):
+    with pytest.raises(DatasetError, match="no column 'path'"):
         predict(one.path, new)
     assert len(predict(one.path, new, columns={"text": "said"})) == 1
     # Of a folder of files nothing is looked for.

@@ -1,7 +1,5 @@
 """Whether the fine-tuning at a pipeline's end can begin, asked before it does."""
 
-from tl_pipeline.augmentation.recordings import make_masking
-from tl_pipeline.augmentation.tokens import make_dropping
 from tl_pipeline.backbones.registry import make_architecture
 from tl_pipeline.config import PipelineConfig
 from tl_pipeline.errors import RequestError
@@ -52,6 +50,10 @@ def check_inputs(preprocess: Preprocess, config: FinetuneConfig) -> None:
     """
     if isinstance(preprocess, ImagePreprocess):
         return
+    # Only now: JAX takes a second to load, and most nights train nothing.
+    from tl_pipeline.augmentation.recordings import make_masking
+    from tl_pipeline.augmentation.tokens import make_dropping
+
     if isinstance(preprocess, AudioPreprocess):
         make_masking(config.augment, config.augment_settings)
     else:

@@ -10,7 +10,7 @@ import numpy as np
 from tl_pipeline.data.contents import digest_items
 from tl_pipeline.data.dataset import Dataset, Item
 from tl_pipeline.data.sources import is_tabular, load_dataset
-from tl_pipeline.errors import RequestError, TlPipelineError
+from tl_pipeline.errors import DatasetError, RequestError, TlPipelineError
 from tl_pipeline.heads.head import Head
 from tl_pipeline.places import find_place, is_url
 from tl_pipeline.runs.run import Run, load_run
@@ -73,7 +73,7 @@ def predict(
       backbone: The backbone's name; by default the run's.
       weights: Its weights; by default from where the run had them.
       columns: As `load_dataset` takes them; by default those of `path` and `text` that
-        the run's dataset had.
+        the run's dataset had, or else those of conventional names.
       workers: Decoding threads; by default one a core.
 
     Returns:
@@ -135,7 +135,9 @@ def _load_unlabeled(
     if columns:
         return load_dataset(source, columns=columns)
     if is_url(str(source)) or not path.is_file() or is_tabular(path):
-        return load_again(source, _find_columns(run), roles=("path", "text"))
+        with contextlib.suppress(DatasetError):
+            return load_again(source, _find_columns(run), roles=("path", "text"))
+        return load_dataset(source)
     item = Item(id=path.name, file=str(path.absolute()))
     return Dataset(name=path.name, source=str(source), items=(item,))
 
